@@ -1,0 +1,435 @@
+/** The public contract of evenkeel. Durations are milliseconds, sizes are bytes; defaults are the native side's. */
+import { EventEmitter } from 'node:events'
+
+type Ms = number
+type Key<S> = Extract<keyof S, string>
+/** Any key, for a cache without a schema; nothing for one with. */
+type Open<S> = string extends keyof S ? string : never
+
+export type CacheErrorCode =
+  | 'ERR_CACHE_OPTIONS'
+  | 'ERR_CACHE_KEY'
+  | 'ERR_CACHE_VALUE'
+  | 'ERR_CACHE_VALUE_TOO_LARGE'
+  | 'ERR_CACHE_L2_UNAVAILABLE'
+  | 'ERR_CACHE_TIMEOUT'
+  | 'ERR_CACHE_REDIS_REPLY'
+  | 'ERR_CACHE_FACTORY_TIMEOUT'
+  | 'ERR_CACHE_LOCKED'
+  | 'ERR_CACHE_CLOSED'
+  | 'ERR_CACHE_ABORTED'
+  | 'ERR_CACHE_PLATFORM'
+  | 'ERR_CACHE_INTERNAL'
+
+export class CacheError extends Error {
+  constructor(
+    code: CacheErrorCode,
+    message: string,
+    details?: { cause?: unknown; retryable?: boolean; key?: string },
+  )
+  readonly code: CacheErrorCode
+  /** The same call may succeed later. */
+  readonly retryable: boolean
+  /** The key it was about, if it was about one. */
+  readonly key?: string
+}
+
+/* ---------------------------------------------------------------- options */
+
+export interface CacheOptions {
+  /** A `redis://` or `rediss://` URL, the options of ioredis, or `false` (as when absent): memory only. */
+  redis?: string | RedisOptions | false | undefined
+  /** Caches of one process with the same name and options share L1 and link, across worker threads too. */
+  name?: string | undefined
+  /** Prefix of every key in Redis, joined with `:`. */
+  namespace?: string | undefined
+  /** Start with Redis switched off. `USE_MEMORY_MODE=true` in the environment wins. */
+  memoryMode?: boolean | undefined
+  /** Default of every call's `strict`. */
+  strict?: boolean | undefined
+  l1?: L1Options | false | undefined
+  l2?: L2Options | undefined
+  /** Defaults of getOrSet. */
+  loader?: LoaderOptions | undefined
+  /** TTLs are shortened by a random share up to this. Default 0.1. */
+  jitter?: number | undefined
+  invalidation?: 'auto' | 'off' | undefined
+  /** The ping of an idle link; `interval: 0` switches it off. */
+  health?: { interval?: Ms; timeout?: Ms } | undefined
+  breaker?: BreakerOptions | undefined
+  quota?: QuotaOptions | undefined
+  logger?: Logger | undefined
+  codec?: Codec | undefined
+  /** Let log lines name keys. */
+  logKeys?: boolean | undefined
+}
+
+export interface L1Options {
+  ttl?: Ms
+  maxBytes?: number
+  maxEntries?: number
+  /** A hit on an object returns one deep-frozen object shared by all callers. */
+  shareObjects?: boolean
+  /** Life in L1 of what other programs wrote. */
+  plainTtl?: Ms
+}
+
+export interface L2Options {
+  ttl?: Ms | null
+  /** `plain` writes exactly what JSON.stringify does, for keys that other programs read. */
+  format?: 'envelope' | 'plain'
+  maxValueBytes?: number
+  /** The deadline of an operation. */
+  timeout?: Ms
+  /** How long getOrSet waits for Redis when it can make the value. */
+  softTimeout?: Ms | 'auto' | false
+}
+
+export interface LoaderOptions extends Entry {
+  strict?: boolean
+  factoryTimeout?: Ms | false
+}
+
+export interface BreakerOptions {
+  window?: Ms
+  minCalls?: number
+  failureRate?: number
+  slowRate?: number
+  openFor?: Ms
+  maxOpenFor?: Ms
+  probes?: number
+}
+
+export interface QuotaOptions {
+  commands: number
+  window: 'day' | 'month'
+  connections?: number | 'server'
+  warnAt?: readonly number[]
+}
+
+/** Options of ioredis, by its names. `null` counts as absent. */
+export interface RedisOptions {
+  /** The other options override its parts. */
+  url?: string | undefined
+  host?: string | null | undefined
+  port?: number | string | null | undefined
+  /** Of a unix socket. */
+  path?: string | null | undefined
+  username?: string | null | undefined
+  password?: string | null | undefined
+  db?: number | string | null | undefined
+  tls?: TlsOptions | boolean | null | undefined
+  connectTimeout?: Ms | undefined
+  /** Another name of `l2.timeout`. */
+  commandTimeout?: Ms | undefined
+  /** Tries of a read inside its deadline; `null`: as many as fit. */
+  maxRetriesPerRequest?: number | null | undefined
+  retryStrategy?: ((times: number) => unknown) | null | undefined
+  credentials?: (() => Credentials | Promise<Credentials>) | undefined
+  keepAlive?: Ms | undefined
+  lazyConnect?: boolean | undefined
+  enableReadyCheck?: boolean | undefined
+  connectionName?: string | null | undefined
+  /** Used as it is, instead of `namespace`. */
+  keyPrefix?: string | undefined
+  family?: 0 | 4 | 6 | undefined
+  /** Connections to the server at most. Default 1. */
+  maxConnections?: number | undefined
+  /* Options of ioredis whose purpose is served anyway: accepted without effect. */
+  autoPipeliningIgnoredCommands?: unknown
+  autoResendUnfulfilledCommands?: unknown
+  autoResubscribe?: unknown
+  disconnectTimeout?: unknown
+  dnsLookup?: unknown
+  enableAutoPipelining?: unknown
+  enableOfflineQueue?: unknown
+  maxLoadingRetryTime?: unknown
+  monitor?: unknown
+  noDelay?: unknown
+  reconnectOnError?: unknown
+  showFriendlyErrorStack?: unknown
+  socketTimeout?: unknown
+}
+
+export interface TlsOptions {
+  ca?: string | Buffer | readonly (string | Buffer)[] | undefined
+  cert?: string | Buffer | undefined
+  key?: string | Buffer | undefined
+  servername?: string | undefined
+  rejectUnauthorized?: boolean | undefined
+  /** At most `TLSv1.2`; 1.2 and 1.3 are spoken. */
+  minVersion?: string | undefined
+}
+
+export interface Credentials {
+  username?: string
+  password: string
+}
+
+/** console, winston, pino (recognised by `bindings`) or Nest’s, which has `log` for `info`. */
+export type Logger = ({ info(...args: any[]): unknown } | { log(...args: any[]): unknown }) & {
+  error?(...args: any[]): unknown
+  warn?(...args: any[]): unknown
+  debug?(...args: any[]): unknown
+  bindings?(...args: any[]): unknown
+}
+
+export interface Codec {
+  encode(value: unknown): Uint8Array
+  decode(bytes: Buffer): unknown
+}
+
+/* ------------------------------------------------------------------ calls */
+
+export interface Call {
+  /** Aborting it rejects the call with ERR_CACHE_ABORTED. */
+  signal?: AbortSignal
+  /** Reject with ERR_CACHE_L2_UNAVAILABLE rather than answer without Redis. */
+  strict?: boolean
+}
+
+export interface Entry {
+  /** `null`: never expires in Redis. */
+  ttl?: Ms | null
+  l1Ttl?: Ms
+  /** How long past its TTL it is kept for fail-safe. */
+  staleFor?: Ms
+  jitter?: number
+}
+
+export interface FactoryContext {
+  readonly key: string
+  /** Aborts when the last caller has left. */
+  readonly signal: AbortSignal
+  readonly stale: { readonly value: unknown; readonly age: Ms } | undefined
+  /** Return the value without storing it. */
+  skip(): void
+  setTtl(ttl: Ms | null): void
+}
+
+export interface LoadOptions extends Entry, Call {
+  factoryTimeout?: Ms | false
+}
+
+export interface SetOptions extends Entry, Call {
+  /** `false`: resolve once L1 holds it. */
+  wait?: boolean
+}
+
+/** For `setMany`; what the entry says wins over the call's options. */
+export type KeyedEntry<K = string, V = unknown> = { key: K; value: V } & Entry
+
+export interface CommandOptions {
+  signal?: AbortSignal
+  timeout?: Ms
+  /** Replies as Buffers. */
+  buffers?: boolean
+}
+export interface WaitOptions {
+  signal?: AbortSignal
+  timeout?: Ms
+}
+export type CommandPart = string | number | bigint | Uint8Array
+
+/* ------------------------------------------------------ events and figures */
+
+export type Mode = 'tiered' | 'reads-only' | 'partial' | 'memory'
+export type LinkState = 'idle' | 'connecting' | 'recovering' | 'up' | 'suspect' | 'down' | 'closed'
+export type AdviceCode =
+  | 'hit-rate-low-at-full-l1'
+  | 'l1-ttl-short'
+  | 'one-command-dominates'
+  | 'value-near-limit'
+  | 'quota-nearly-used'
+  | 'pattern-scans-much'
+  | 'namespace-empty'
+  | 'no-logger'
+  | 'ttl-looks-like-seconds'
+
+export interface CacheEvents {
+  ready: object
+  mode: { from: Mode; to: Mode; reason: string; error?: CacheError }
+  reconnecting: { attempt: number; delayMs: Ms }
+  warning: { code: string; message: string }
+  quota: { used: number; limit: number; ratio: number }
+  invalidated: { kind: string; source: string }
+  closed: object
+  /** Never emitted; listening for it is allowed. */
+  error: never
+}
+
+export interface Health {
+  status: 'healthy' | 'degraded' | 'closed'
+  cache: {
+    mode: Mode
+    l1: {
+      hits: number
+      misses: number
+      sets: number
+      deletes: number
+      size: number
+      hitRate: number
+      bytes: number
+      maxBytes: number
+      evictions: number
+    }
+    l2: L2Health
+    pending_invalidations: number
+    quota: QuotaHealth | null
+    advice: { code: AdviceCode | (string & {}); message: string }[]
+  }
+}
+
+/** Figures that are not known are `null`; `total_*` are the server's own, sampled at the tick. */
+export interface L2Health {
+  total_commands: number | null
+  total_connections: number | null
+  total_keys: number | null
+  state: LinkState
+  latency_ms: number | null
+  last_ping: string | null
+  last_error: { code: string; message: string; at: string } | null
+  commands: number
+  reconnects: number
+  in_flight: number
+  breaker: 'closed' | 'open' | 'half-open'
+  admission: number
+  invalidation: { mode: 'tracking' | 'pubsub' | 'off'; reason: string | null; losses: number }
+}
+
+export interface QuotaHealth {
+  used: number
+  limit: number
+  ratio: number
+  window: 'day' | 'month'
+  resets_at: string
+  source: 'server' | 'process'
+  forecast_at: string | null
+}
+
+export interface VerboseHealth extends Health {
+  events: unknown[]
+  info: Record<string, string> | null
+}
+
+/** Prometheus text 0.0.4, or OpenMetrics. */
+export interface Metrics {
+  (opts?: { openMetrics?: boolean }): string
+  readonly contentType: string
+}
+
+/* -------------------------------------------------------------- the caches */
+
+/** What a cache and its views have in common. */
+export interface CacheView<S extends object = Record<string, unknown>> {
+  get<K extends Key<S>>(key: K, opts: Call & { as: 'string' }): Promise<string | undefined>
+  get<K extends Key<S>>(key: K, opts: Call & { as: 'buffer' }): Promise<Buffer | undefined>
+  get<K extends Key<S>>(key: K, opts?: Call & { as?: undefined }): Promise<S[K] | undefined>
+  get<T = unknown>(key: Open<S>, opts?: Call & { as?: undefined }): Promise<T | undefined>
+  getMany<const K extends readonly Key<S>[]>(
+    keys: K,
+    opts?: Call,
+  ): Promise<{ -readonly [I in keyof K]: S[K[I] & keyof S] | undefined }>
+  getMany<T = unknown>(keys: readonly Open<S>[], opts?: Call): Promise<(T | undefined)[]>
+  has(key: Key<S>, opts?: Call): Promise<boolean>
+  /** Milliseconds of life left, `null` for no expiry, `undefined` for no such key. */
+  ttl(key: Key<S>, opts?: Call): Promise<Ms | null | undefined>
+  /** The value in L1, without I/O. */
+  peek<K extends Key<S>>(key: K): S[K] | undefined
+  peek<T = unknown>(key: Open<S>): T | undefined
+  /** By SCAN: a key may come twice, as in Redis. */
+  keys(glob: string, opts?: Call & { limit?: number }): AsyncIterableIterator<string>
+
+  set<K extends Key<S>>(
+    key: K,
+    value: S[K],
+    opts: SetOptions & { onlyIf: 'absent' | 'present' },
+  ): Promise<boolean>
+  set<K extends Key<S>>(key: K, value: S[K], opts?: SetOptions & { onlyIf?: undefined }): Promise<void>
+  setMany(
+    entries:
+      | { readonly [K in keyof S]?: S[K] }
+      | Iterable<readonly [Key<S>, S[Key<S>]] | KeyedEntry<Key<S>, S[Key<S>]>>,
+    opts?: SetOptions,
+  ): Promise<void>
+  /** Whether either tier had it. */
+  delete(key: Key<S>, opts?: Call): Promise<boolean>
+  del(key: Key<S>, opts?: Call): Promise<boolean>
+  deleteMany(keys: readonly Key<S>[], opts?: Call): Promise<number>
+  /** Redis glob syntax on the key after the namespace; the number of keys removed. */
+  deletePattern(
+    glob: string,
+    opts?: Call & { onProgress?: (progress: { removed: number }) => void; wholeDatabase?: boolean },
+  ): Promise<number>
+  /** Everything in the namespace; without one it takes `wholeDatabase: true`. */
+  clear(opts?: Call & { wholeDatabase?: boolean }): Promise<void>
+  touch(key: Key<S>, ttl: Ms | null, opts?: Call): Promise<boolean>
+  markStale(key: Key<S>, opts?: Call): Promise<boolean>
+  /** No TTL unless given, and then only when the key is created. */
+  increment(key: Key<S>, by?: number, opts?: Call & { ttl?: Ms | null }): Promise<number>
+  decrement(key: Key<S>, by?: number, opts?: Call & { ttl?: Ms | null }): Promise<number>
+
+  getOrSet<T>(
+    key: Open<S>,
+    factory: (context: FactoryContext) => T | Promise<T>,
+    opts?: LoadOptions,
+  ): Promise<T>
+  getOrSet<K extends Key<S>, T extends S[K]>(
+    key: K,
+    factory: (context: FactoryContext) => T | Promise<T>,
+    opts?: LoadOptions,
+  ): Promise<T>
+
+  /** A raw command, its keys as they are in Redis. */
+  command<T = unknown>(name: string, args?: readonly CommandPart[], opts?: CommandOptions): Promise<T>
+  /** One pipeline. */
+  commands(
+    commands: readonly (readonly [name: string, ...args: CommandPart[]])[],
+    opts?: CommandOptions,
+  ): Promise<([null, unknown] | [CacheError, undefined])[]>
+  /** The round trip in milliseconds. */
+  ping(opts?: Call): Promise<Ms>
+  /** Once Redis is usable; at once in memory mode. Rejects only by its timeout. */
+  ready(opts?: WaitOptions): Promise<void>
+  /** Once no late write or replay is pending. */
+  settled(opts?: WaitOptions): Promise<void>
+
+  /** A view that shares link, L1, statistics and events; its keys are `<prefix>:<key>`. */
+  namespaced<P extends string>(
+    prefix: P,
+  ): CacheView<
+    string extends keyof S ? S : { [K in keyof S as K extends `${P}:${infer R}` ? R : never]: S[K] }
+  >
+  readonly state: LinkState
+  health(opts: { verbose: true }): VerboseHealth
+  health(opts?: { verbose?: boolean }): Health
+  /** The same figures, cumulative and flat. */
+  stats(): Record<string, number | string | null>
+  metrics: Metrics
+
+  on<E extends keyof CacheEvents>(event: E, listener: (event: CacheEvents[E]) => void): this
+  once<E extends keyof CacheEvents>(event: E, listener: (event: CacheEvents[E]) => void): this
+  off<E extends keyof CacheEvents>(event: E, listener: (event: CacheEvents[E]) => void): this
+}
+
+export interface Cache<S extends object = Record<string, unknown>> extends CacheView<S> {}
+export class Cache<S extends object = Record<string, unknown>> extends EventEmitter {
+  constructor(options?: CacheOptions)
+  on<E extends keyof CacheEvents>(event: E, listener: (event: CacheEvents[E]) => void): this
+  once<E extends keyof CacheEvents>(event: E, listener: (event: CacheEvents[E]) => void): this
+  off<E extends keyof CacheEvents>(event: E, listener: (event: CacheEvents[E]) => void): this
+  /** Force memory mode, or leave it. */
+  setMemoryMode(on: boolean): void
+  /** Drains for at most a second. Afterwards reads find nothing, factories run uncached, writes reject. */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** The metrics of several caches, each family once. */
+export function metricsOf(...caches: CacheView<any>[]): string
+export namespace metricsOf {
+  const contentType: string
+}
+
+/** The text with everything escaped that a glob gives a meaning. */
+export function escapeGlob(text: string): string

@@ -1,0 +1,92 @@
+/**
+ * The native side as JavaScript sees it: what binding.js exports. Kinds are those of kinds.js. An operation answers
+ * `[kind, value]` at once or `undefined`, and then its ticket is settled through `Completions`; it never throws.
+ */
+export type Answer = [kind: number, value: unknown]
+export type Payload = string | Buffer
+
+export interface EntryOptions {
+  ttl?: number | null
+  l1Ttl?: number
+  staleFor?: number
+  jitter?: number
+}
+export interface SetOptions extends EntryOptions {
+  wait?: boolean
+  onlyIf?: 'absent' | 'present'
+  strict?: boolean
+}
+export interface LoadedOptions extends EntryOptions {
+  /** Hand the value to the waiting callers and store nothing. */
+  skip?: boolean
+}
+export interface NativeLoadOptions {
+  strict?: boolean
+  factoryTimeout?: number | false
+  /** Take nothing from the tiers: the caller could not decode what they hold. */
+  fresh?: boolean
+}
+
+/** The completion queue of one environment. */
+export interface Completions {
+  /** Flat: ticket, kind, value, …; ticket 0 is a notice (kind 0 event, 1 log, 2 ask; value JSON). Fewer than `max`: none are left. */
+  take(max: number): unknown[]
+}
+
+type Reply = Answer | undefined
+type Strict = boolean | undefined
+
+export interface NativeCache {
+  get(ticket: number, key: string, as: number, strict: Strict): Reply
+  getMany(ticket: number, keys: readonly string[], strict: Strict): Reply
+  set(ticket: number, key: string, kind: number, payload: Payload, opts?: SetOptions): Reply
+  setMany(
+    ticket: number,
+    keys: string[],
+    kinds: number[],
+    payloads: Payload[],
+    opts: (SetOptions | undefined)[],
+    strict: Strict,
+  ): Reply
+  has(ticket: number, key: string, strict: Strict): Reply
+  delete(ticket: number, key: string, strict: Strict): Reply
+  deleteMany(ticket: number, keys: readonly string[], strict: Strict): Reply
+  deletePattern(ticket: number, glob: string, strict: Strict, progress: boolean): Reply
+  scan(ticket: number, glob: string, cursor: string): Reply
+  clear(ticket: number, wholeDatabase: boolean, strict: Strict): Reply
+  ttl(ticket: number, key: string, strict: Strict): Reply
+  touch(ticket: number, key: string, ttl: number | null, strict: Strict): Reply
+  markStale(ticket: number, key: string, strict: Strict): Reply
+  increment(ticket: number, key: string, by: number, ttl: number | null | undefined, strict: Strict): Reply
+  command(ticket: number, parts: Payload[], timeout: number | undefined, buffers: boolean): Reply
+  commands(ticket: number, pipeline: Payload[][], timeout: number | undefined, buffers: boolean): Reply
+  ping(ticket: number): Reply
+  ready(ticket: number, timeout?: number): Reply
+  settled(ticket: number, timeout?: number): Reply
+  close(ticket: number): Reply
+  load(ticket: number, key: string, opts: NativeLoadOptions): Reply
+  loaded(flight: number, kind: number, payload: Payload, opts: LoadedOptions): void
+  loadedNothing(flight: number): void
+  loadFailed(flight: number, clone: Buffer | null): void
+  leave(ticket: number): void
+  peek(key: string): Reply
+  state(): string
+  setMemoryMode(on: boolean): void
+  memoryMode(): boolean
+  health(verbose: boolean): string
+  stats(): string
+  metrics(openMetrics: boolean): string
+  answer(ask: number, value: string): void
+  wake(): void
+  view(prefix: string): NativeCache
+  id(): number
+}
+
+export interface Binding {
+  NativeCache: new (options: string, completions: Completions) => NativeCache
+  Completions: new (wake: () => void) => Completions
+  hitFunction(cache: NativeCache, scratch: Uint32Array): (key: string, as: number) => unknown
+  metricsOf(caches: NativeCache[], openMetrics: boolean): string
+  defaults(): string
+  escapeGlob(text: string): string
+}

@@ -1,0 +1,115 @@
+'use strict'
+/**
+ * The arguments of calls: keys, globs and the options of every method. Types are checked here; the length of a key, its
+ * surrogates and the names that are reserved are the native side's to check.
+ */
+const { CacheError } = require('./errors.js')
+const {
+  check,
+  checks,
+  describe,
+  duration,
+  expected,
+  isObject,
+  later,
+  oneOf,
+  readOptions,
+  refused,
+} = require('./checks.js')
+const { ENTRY, LATER } = require('./groups.js')
+
+const signal = check(
+  'an AbortSignal',
+  (value) => typeof value?.aborted === 'boolean' && typeof value.addEventListener === 'function',
+)
+
+const CALL = { signal, strict: checks.flag }
+const WRITE = { ...CALL, ...ENTRY, tags: later, wait: checks.flag }
+/** The options that each method takes. */
+const OPTIONS = {
+  call: CALL,
+  get: { ...CALL, as: oneOf('string', 'buffer') },
+  set: { ...WRITE, onlyIf: oneOf('absent', 'present') },
+  setMany: WRITE,
+  entry: { ...ENTRY, tags: later, key: keyed, value: keyed },
+  pattern: { ...CALL, onProgress: checks.func, wholeDatabase: checks.flag },
+  keys: { ...CALL, limit: checks.count },
+  clear: { ...CALL, wholeDatabase: checks.flag },
+  increment: { ...CALL, ttl: ENTRY.ttl },
+  load: {
+    ...CALL,
+    ...ENTRY,
+    factoryTimeout: duration({ or: [false] }),
+    ...Object.fromEntries(LATER.map((name) => [name, later])),
+  },
+  command: { ...CALL, timeout: duration(), buffers: checks.flag },
+  wait: { ...CALL, timeout: duration() },
+  health: { verbose: checks.flag },
+  metrics: { openMetrics: checks.flag },
+}
+
+/** @param {unknown} value */
+function keyed(value) {
+  return value
+}
+
+const NONE = Object.freeze({})
+
+/**
+ * @param {unknown} given
+ * @param {import('./checks.js').Table} table
+ * @returns {Record<string, any>}
+ */
+function readCall(given, table) {
+  if (given === undefined) return NONE
+  if (!isObject(given))
+    throw expected(
+      'options',
+      'an object',
+      given,
+      Object.hasOwn(table, 'ttl') ? 'pass { ttl: 60_000 } (milliseconds)' : undefined,
+    )
+  return readOptions(given, '', table)
+}
+
+/**
+ * What an entry is given, which the plain format restricts.
+ * @param {Record<string, any>} call
+ * @param {import('./handle.js').Handle} handle
+ */
+function refuseStaleInPlain(call, handle) {
+  if (call['staleFor'] && handle.shared.config['l2']?.format === 'plain')
+    throw refused('Expected `staleFor` to be absent with `l2.format: "plain"`, got both')
+}
+
+/**
+ * @param {unknown} key
+ * @param {string} [path]
+ * @returns {asserts key is string}
+ */
+function checkKey(key, path = 'key') {
+  if (typeof key === 'string' && key !== '') return
+  throw new CacheError('ERR_CACHE_KEY', `Expected \`${path}\` to be a non-empty string, got ${describe(key)}`)
+}
+
+/**
+ * @param {unknown} keys
+ * @returns {asserts keys is readonly string[]}
+ */
+function checkKeys(keys) {
+  if (!Array.isArray(keys))
+    throw new CacheError('ERR_CACHE_KEY', `Expected \`keys\` to be an array, got ${describe(keys)}`)
+  keys.forEach((key, index) => checkKey(key, `keys[${index}]`))
+}
+
+/** The ttl of `touch` and `setTtl`, where it must be given. @param {unknown} ttl @returns {number | null} */
+function checkTtl(ttl) {
+  return ENTRY.ttl(ttl, 'ttl')
+}
+
+exports.OPTIONS = OPTIONS
+exports.checkKey = checkKey
+exports.checkKeys = checkKeys
+exports.checkTtl = checkTtl
+exports.readCall = readCall
+exports.refuseStaleInPlain = refuseStaleInPlain

@@ -1,0 +1,188 @@
+'use strict'
+/**
+ * The tickets of one environment (a thread): an operation that the native side does not answer at once gets a number,
+ * and one wake-up drains a batch of finished operations and settles their promises. Holds the event loop open while a
+ * ticket is pending, and only then. It does not know what operations mean: a ticket brings its own `finish`.
+ *
+ * A ticket's number is its slot and, above 24 bits, how often the slot was used: a completion that was already queued
+ * when its caller left finds another number and is dropped.
+ *
+ * | from | when | to |
+ * |---|---|---|
+ * | open | answered at once | settled |
+ * | open | no answer, or the lead of a flight | pending, holds the loop |
+ * | pending | completion | settled |
+ * | pending | lead of a flight | pending |
+ * | pending | the signal aborts: a load | settled, the native side is told |
+ * | pending | the signal aborts: anything else | abandoned: rejected, the slot waits for its completion |
+ * | abandoned | completion | settled |
+ */
+const { setImmediate, setInterval } = require('node:timers')
+const { abortedBy } = require('./errors.js')
+const { onAbort } = require('./signals.js')
+
+/** @typedef {import('./handle.js').Handle} Handle */
+/** @typedef {(ticket: Ticket, kind: number, value: any) => unknown} Finish the result, or throws what the promise rejects with, or `PENDING` */
+
+/** What `finish` returns when the ticket goes on. */
+const PENDING = Symbol('pending')
+
+/** Completions handed over at once, so that a long queue does not hold up the event loop. */
+const BATCH = 512
+
+const SLOT_BITS = 24
+const SLOT_MASK = 2 ** SLOT_BITS - 1
+/** Numbers stay small integers of V8. */
+const USES = 2 ** 6
+
+/** @type {Finish} */
+const ignore = () => undefined
+
+/** One operation on its way. */
+class Ticket {
+  /**
+   * @param {number} id
+   * @param {Handle} handle
+   * @param {Finish} finish
+   * @param {object | undefined} detail whatever `finish` wants to know
+   */
+  constructor(id, handle, finish, detail) {
+    this.id = id
+    this.handle = handle
+    this.finish = finish
+    this.detail = detail
+    this.pending = false
+    /** @type {(() => void) | undefined} takes the listener off the caller's signal */
+    this.unlisten = undefined
+    /** @type {Promise<any>} */
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = resolve
+      this.reject = reject
+    })
+  }
+}
+
+class Tickets {
+  /** @type {(Ticket | undefined)[]} slot 0 is never given out: ticket 0 means a notice */
+  #slots = [undefined]
+  #uses = [0]
+  /** @type {number[]} */
+  #free = []
+  #pending = 0
+  /** @type {NodeJS.Timeout | undefined} */
+  #hold
+  /** @type {(kind: number, json: string) => void} */
+  #notice
+
+  /** @param {(kind: number, json: string) => void} notice */
+  constructor(notice) {
+    this.#notice = notice
+  }
+
+  /**
+   * @param {Handle} handle
+   * @param {Finish} finish
+   * @param {object} [detail]
+   */
+  open(handle, finish, detail) {
+    const slot = this.#free.pop() ?? this.#slots.length
+    const use = this.#uses[slot] ?? 0
+    const ticket = new Ticket(use * 2 ** SLOT_BITS + slot, handle, finish, detail)
+    this.#uses[slot] = use
+    this.#slots[slot] = ticket
+    return ticket
+  }
+
+  /** @param {number} id */
+  find(id) {
+    const ticket = this.#slots[id & SLOT_MASK]
+    return ticket?.id === id ? ticket : undefined
+  }
+
+  /**
+   * Settles a ticket, or lets it go on if `finish` says so.
+   * @param {Ticket} ticket
+   * @param {number} kind
+   * @param {unknown} value
+   */
+  settle(ticket, kind, value) {
+    /** @type {unknown} */
+    let result
+    try {
+      result = ticket.finish(ticket, kind, value)
+    } catch (error) {
+      this.#close(ticket)
+      ticket.reject?.(error)
+      return
+    }
+    if (result === PENDING) return
+    this.#close(ticket)
+    ticket.resolve?.(result)
+  }
+
+  /**
+   * The native side has the ticket; its completion will come.
+   * @param {Ticket} ticket
+   * @param {AbortSignal | undefined} signal
+   * @param {((id: number) => void) | undefined} leave tells the native side to forget the ticket, where it can
+   */
+  keep(ticket, signal, leave) {
+    ticket.pending = true
+    this.#hold ??= setInterval(() => {}, 2 ** 31 - 1)
+    if (this.#pending++ === 0) this.#hold.ref()
+    if (signal === undefined) return
+    ticket.unlisten = onAbort(signal, () => this.#abort(ticket, signal, leave))
+  }
+
+  /**
+   * @param {Ticket} ticket
+   * @param {AbortSignal} signal
+   * @param {((id: number) => void) | undefined} leave
+   */
+  #abort(ticket, signal, leave) {
+    ticket.reject?.(abortedBy(signal))
+    this.#release(ticket)
+    if (leave === undefined) ticket.finish = ignore
+    else {
+      leave(ticket.id)
+      this.#close(ticket)
+    }
+  }
+
+  /** @param {Ticket} ticket */
+  #close(ticket) {
+    this.#release(ticket)
+    const slot = ticket.id & SLOT_MASK
+    this.#slots[slot] = undefined
+    this.#uses[slot] = ((this.#uses[slot] ?? 0) + 1) % USES
+    this.#free.push(slot)
+  }
+
+  /** @param {Ticket} ticket */
+  #release(ticket) {
+    ticket.unlisten?.()
+    ticket.unlisten = undefined
+    if (!ticket.pending) return
+    ticket.pending = false
+    if (--this.#pending === 0) this.#hold?.unref()
+  }
+
+  /**
+   * Hands over a batch; more than one are spread over turns of the event loop.
+   * @param {import('./boundary').Completions} completions
+   */
+  drain(completions) {
+    const batch = completions.take(BATCH)
+    for (let index = 0; index < batch.length; index += 3) {
+      const [id, kind, value] = [Number(batch[index]), Number(batch[index + 1]), batch[index + 2]]
+      const ticket = id === 0 ? undefined : this.find(id)
+      if (ticket !== undefined) this.settle(ticket, kind, value)
+      else if (id === 0) this.#notice(kind, String(value))
+    }
+    if (batch.length >= BATCH * 3) setImmediate(() => this.drain(completions))
+  }
+}
+
+exports.PENDING = PENDING
+exports.Ticket = Ticket
+exports.Tickets = Tickets

@@ -1,0 +1,119 @@
+'use strict'
+/**
+ * What all caches of one thread share: the completion queue, the tickets, the flights whose factory runs here, and the
+ * way from a notice of the native side to the cache it is about. Made with the first cache, not at import.
+ */
+const { Tickets } = require('./completions.js')
+const { deliver } = require('./events.js')
+const { errorOf } = require('./errors.js')
+const { Outcomes } = require('./flight.js')
+const native = require('./native.js')
+
+/** @typedef {import('./handle.js').Shared} Shared */
+/** @typedef {import('./flight.js').Flight} Flight */
+/** @typedef {{ cache: number, type: string, ticket?: number, flight?: number, removed?: number, error?: any } & Record<string, unknown>} Event */
+/** @typedef {{ cache: number, ask: number, type: 'retry' | 'credentials', attempt?: number }} Ask */
+
+const NOTICE = { EVENT: 0, LOG: 1, ASK: 2 }
+
+class Environment {
+  tickets = new Tickets((kind, json) => this.#notice(kind, json))
+  /** @type {Map<number, Flight>} whose factory runs in this thread */
+  flights = new Map()
+  outcomes = new Outcomes()
+  /** @type {Map<number, WeakRef<Shared>>} weak, so that a cache that is dropped without `close` can be collected */
+  #caches = new Map()
+  #collected = new FinalizationRegistry((/** @type {number} */ id) => this.#caches.delete(id))
+  /** @type {import('./boundary').Completions} */
+  completions = new native.Completions(() => this.tickets.drain(this.completions))
+
+  /** @param {Shared} shared */
+  register(shared) {
+    this.#caches.set(shared.id, new WeakRef(shared))
+    this.#collected.register(shared, shared.id)
+  }
+
+  /**
+   * @param {number} kind
+   * @param {string} json
+   */
+  #notice(kind, json) {
+    const notice = JSON.parse(json)
+    const shared = this.#caches.get(notice.cache)?.deref()
+    if (notice.type === 'abandoned') this.flights.get(notice.flight)?.abandon()
+    if (shared === undefined) return
+    if (kind === NOTICE.EVENT) this.#event(shared, notice)
+    else if (kind === NOTICE.LOG) shared.log(notice.level, notice.message, notice.fields ?? {})
+    else if (kind === NOTICE.ASK) this.#ask(shared, notice)
+  }
+
+  /**
+   * @param {Shared} shared
+   * @param {Event} notice
+   */
+  #event(shared, notice) {
+    const { cache: _cache, type, ...event } = notice
+    if (type === 'abandoned') return
+    if (type === 'progress') return this.#progress(notice)
+    if (event.error) event.error = errorOf(event.error)
+    if (type === 'closed') this.#caches.delete(notice.cache)
+    deliver(shared.emitter, type, event)
+  }
+
+  /** @param {Event} notice */
+  #progress(notice) {
+    const detail = this.tickets.find(notice.ticket ?? 0)?.detail
+    const { onProgress } = /** @type {{ onProgress?: (progress: object) => void }} */ (detail ?? {})
+    try {
+      onProgress?.({ removed: notice.removed })
+    } catch (error) {
+      process.emitWarning(
+        `The onProgress of deletePattern threw: ${String(Object(error).message ?? error)}`,
+        'CacheWarning',
+      )
+    }
+  }
+
+  /**
+   * Whatever the user's function does, the native side gets an answer; `null` means "as before".
+   * @param {Shared} shared
+   * @param {Ask} notice
+   */
+  #ask(shared, notice) {
+    const answer = (/** @type {unknown} */ value) =>
+      shared.native.answer(notice.ask, JSON.stringify(value ?? null))
+    const { retryStrategy, credentials } = shared.hooks
+    const given =
+      notice.type === 'retry'
+        ? () => delayOf(retryStrategy?.(notice.attempt ?? 1))
+        : async () => credentialsOf(await credentials?.())
+    try {
+      Promise.resolve(given()).then(answer, () => answer(null))
+    } catch {
+      answer(null)
+    }
+  }
+}
+
+/** @param {unknown} delay */
+function delayOf(delay) {
+  return typeof delay === 'number' && Number.isFinite(delay) && delay >= 0 ? Math.ceil(delay) : null
+}
+
+/** @param {unknown} given */
+function credentialsOf(given) {
+  const { username, password } = /** @type {{ username?: unknown, password?: unknown }} */ (Object(given))
+  if (typeof password !== 'string') return null
+  return typeof username === 'string' ? { username, password } : { password }
+}
+
+/** @type {Environment | undefined} */
+let environment
+
+/** The environment of this thread. */
+function environmentOf() {
+  environment ??= new Environment()
+  return environment
+}
+
+exports.environmentOf = environmentOf

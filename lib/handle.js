@@ -1,0 +1,206 @@
+'use strict'
+/**
+ * What the operations of a cache or of a view work on: the native handle, its hit function, the codec; and the one
+ * funnel through which every operation that is not a hit goes. The public classes are in cache.js and operations.js.
+ */
+const { PENDING } = require('./completions.js')
+const { environmentOf } = require('./environment.js')
+const { abortedBy, closedError, errorFrom, errorOf } = require('./errors.js')
+const { deliver } = require('./events.js')
+const { KIND } = require('./kinds.js')
+const { Near, freeze } = require('./near.js')
+const native = require('./native.js')
+
+/** @typedef {import('./boundary').NativeCache} NativeCache */
+/** @typedef {import('./boundary').Answer} Answer */
+/** @typedef {import('./completions.js').Finish} Finish */
+/** @typedef {import('./codec.js').ValueCodec} ValueCodec */
+/** @typedef {{ signal?: AbortSignal, strict?: boolean }} Call */
+
+/**
+ * @typedef {object} Shared what a cache and its views have in common
+ * @property {number} id
+ * @property {NativeCache} native of the cache itself
+ * @property {import('node:events').EventEmitter} emitter
+ * @property {Record<string, any>} config
+ * @property {import('./options.js').Hooks} hooks
+ * @property {import('./logger.js').Log} log
+ * @property {ValueCodec} codec
+ * @property {boolean} closed
+ * @property {boolean} told that a closed cache was used
+ * @property {boolean} flushing a wake-up is scheduled
+ */
+
+/**
+ * @typedef {object} Operation
+ * @property {Handle} handle
+ * @property {Finish} finish
+ * @property {Call} [call]
+ * @property {() => unknown} [absent] a read: what it gives once the cache is closed
+ * @property {object} [detail] for `finish`
+ * @property {boolean} [leaves] a load, which an abort leaves
+ */
+
+/** A stored value that could not be decoded. */
+const LOST = Symbol('lost')
+
+class Handle {
+  /**
+   * @param {Shared} shared
+   * @param {NativeCache} own the native handle: the cache's, or that of a view
+   * @param {string} prefix of the keys in Redis; empty only if every key of the database is in reach
+   */
+  constructor(shared, own, prefix) {
+    this.shared = shared
+    this.native = own
+    this.prefix = prefix
+    this.tickets = environmentOf().tickets
+    /** Written by the hit function: kind, generation. */
+    this.scratch = new Uint32Array(2)
+    this.hit = native.hitFunction(own, this.scratch)
+    this.near = shared.config['l1']?.shareObjects === true ? new Near() : undefined
+  }
+
+  /**
+   * The value of a hit, read from `scratch`.
+   * @param {string} key
+   * @param {unknown} value
+   */
+  decodeHit(key, value) {
+    const kind = this.scratch[0]
+    if (kind === KIND.TEXT) return value
+    if (kind !== KIND.JSON || this.near === undefined) return this.decode(Number(kind), value)
+    try {
+      return this.near.share(key, Number(this.scratch[1]), /** @type {string} */ (value))
+    } catch (error) {
+      return this.lost(error)
+    }
+  }
+
+  /**
+   * @param {number} kind
+   * @param {unknown} value
+   * @returns {unknown} `LOST` for what cannot be decoded, which is told once an occurrence and counts as a miss
+   */
+  decode(kind, value) {
+    try {
+      const decoded = this.shared.codec.decode(kind, value)
+      return this.near !== undefined && kind === KIND.JSON ? freeze(decoded) : decoded
+    } catch (error) {
+      return this.lost(error)
+    }
+  }
+
+  /** @param {unknown} error */
+  lost(error) {
+    this.warn(
+      'value-not-decodable',
+      `A stored value could not be decoded and counts as a miss: ${String(Object(error).message ?? error)}`,
+    )
+    return LOST
+  }
+
+  /**
+   * @param {string} code
+   * @param {string} message
+   */
+  warn(code, message) {
+    deliver(this.shared.emitter, 'warning', { code, message })
+  }
+
+  /** Tells once that a closed cache is being used. */
+  warnClosed() {
+    if (this.shared.told) return
+    this.shared.told = true
+    this.warn(
+      'cache-closed',
+      'The cache is used after close(): reads find nothing and factories run uncached',
+    )
+  }
+
+  /** What was submitted in this turn leaves together at its end. */
+  flush() {
+    const { shared } = this
+    if (shared.flushing) return
+    shared.flushing = true
+    queueMicrotask(() => {
+      shared.flushing = false
+      shared.native.wake()
+    })
+  }
+}
+
+/**
+ * Runs one operation: opens a ticket, submits, and gives the promise of its result.
+ * @param {Operation} operation
+ * @param {(own: NativeCache, ticket: number) => Answer | undefined} submit
+ * @returns {Promise<any>}
+ */
+function operate(operation, submit) {
+  const { handle, call, absent, finish } = operation
+  const { shared, tickets } = handle
+  if (call?.signal?.aborted) return Promise.reject(abortedBy(call.signal))
+  if (shared.closed) return afterClose(operation)
+  const checked = /** @type {Finish} */ (
+    (ticket, kind, value) => {
+      if (kind !== KIND.ERROR) return finish(ticket, kind, value)
+      if (value.code === 'ERR_CACHE_CLOSED' && absent !== undefined && !isStrict(operation)) return absent()
+      throw errorOf(value)
+    }
+  )
+  const ticket = tickets.open(handle, checked, operation.detail)
+  const answer = submitted(handle.native, ticket.id, submit)
+  if (answer !== undefined) tickets.settle(ticket, answer[0], answer[1])
+  if (tickets.find(ticket.id) === ticket) {
+    tickets.keep(ticket, call?.signal, operation.leaves ? (id) => handle.native.leave(id) : undefined)
+    handle.flush()
+  }
+  return ticket.promise
+}
+
+/**
+ * @param {NativeCache} own
+ * @param {number} ticket
+ * @param {(own: NativeCache, ticket: number) => Answer | undefined} submit
+ * @returns {Answer | undefined}
+ */
+function submitted(own, ticket, submit) {
+  try {
+    return submit(own, ticket)
+  } catch (error) {
+    const { code, message } = errorFrom(error)
+    return [KIND.ERROR, { code, message, retryable: false }]
+  }
+}
+
+/** @param {Operation} operation */
+function isStrict({ handle, call }) {
+  return call?.strict ?? handle.shared.config['strict'] === true
+}
+
+/** @param {Operation} operation */
+function afterClose(operation) {
+  if (operation.absent === undefined || isStrict(operation)) return Promise.reject(closedError())
+  operation.handle.warnClosed()
+  return Promise.resolve(operation.absent())
+}
+
+/**
+ * An async method's body: what it throws becomes a rejection.
+ * @template T
+ * @param {() => Promise<T>} body
+ * @returns {Promise<T>}
+ */
+function attempt(body) {
+  try {
+    return body()
+  } catch (error) {
+    return Promise.reject(error)
+  }
+}
+
+exports.Handle = Handle
+exports.LOST = LOST
+exports.PENDING = PENDING
+exports.attempt = attempt
+exports.operate = operate

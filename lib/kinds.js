@@ -1,0 +1,33 @@
+'use strict'
+/**
+ * The numbers by which an answer or a payload says what it is, the same on both sides of the boundary. `VALUE` to
+ * `CODED` are values (all but `VALUE` are also what JavaScript hands in when it writes), the others are answers only.
+ */
+const KIND = Object.freeze({
+  /** The JavaScript value itself. */
+  VALUE: 0,
+  /** JSON text. */
+  JSON: 1,
+  /** A string that is the value. */
+  TEXT: 2,
+  /** A Buffer that is the value. */
+  BYTES: 3,
+  /** Text in the rich notation of rich.js. */
+  RICH: 4,
+  /** A Buffer for the user's own codec. */
+  CODED: 5,
+  /** A flat array of kinds and values. */
+  MANY: 6,
+  /** A failure as data: `{ code, message, retryable, key?, cause? }`. */
+  ERROR: 7,
+  /** This caller has to run its factory; the value is the id of the flight. */
+  LEAD: 8,
+  /** The factory of a flight failed: `[flight, clone | null]`. */
+  FACTORY_ERROR: 9,
+  /** A reply of Redis, converted. */
+  REPLY: 10,
+  /** What the hit function writes when L1 has nothing. */
+  MISS: 255,
+})
+
+exports.KIND = KIND

@@ -1,0 +1,199 @@
+'use strict'
+/** Writing and removing: arguments are checked and values encoded here, at the call; the rest is the native side's. */
+const { OPTIONS, checkKey, checkKeys, checkTtl, readCall, refuseStaleInPlain } = require('./calls.js')
+const { describe, isObject, readOptions, refused } = require('./checks.js')
+const { CacheError } = require('./errors.js')
+const { attempt, operate } = require('./handle.js')
+const { plain } = require('./reads.js')
+
+/** @typedef {import('./handle.js').Handle} Handle */
+/** @typedef {import('./completions.js').Finish} Finish */
+
+/** @type {Finish} */
+const nothing = () => undefined
+
+/**
+ * @param {Handle} handle
+ * @param {string} key
+ * @param {unknown} value
+ * @param {unknown} opts
+ */
+function set(handle, key, value, opts) {
+  return attempt(() => {
+    const call = readCall(opts, OPTIONS.set)
+    checkKey(key)
+    refuseStaleInPlain(call, handle)
+    const { kind, payload } = encode(handle, value, key)
+    const { signal: _signal, ...options } = call
+    const finish = call['onlyIf'] === undefined ? nothing : plain
+    return operate({ handle, call, finish }, (own, ticket) =>
+      own.set(ticket, key, kind, payload, opts === undefined ? undefined : options),
+    )
+  })
+}
+
+/**
+ * The payload of a value; a refusal says for which key.
+ * @param {Handle} handle
+ * @param {unknown} value
+ * @param {string} key
+ */
+function encode(handle, value, key) {
+  try {
+    return handle.shared.codec.encode(value)
+  } catch (error) {
+    if (error instanceof CacheError) error.key = key
+    throw error
+  }
+}
+
+/**
+ * @param {Handle} handle
+ * @param {unknown} entries
+ * @param {unknown} opts
+ */
+function setMany(handle, entries, opts) {
+  return attempt(() => {
+    const call = readCall(opts, OPTIONS.setMany)
+    const { signal: _signal, strict, ...shared } = call
+    refuseStaleInPlain(call, handle)
+    /** @type {string[]} */ const keys = []
+    /** @type {number[]} */ const kinds = []
+    /** @type {(string | Buffer)[]} */ const payloads = []
+    /** @type {(object | undefined)[]} */ const options = []
+    for (const entry of entriesOf(entries)) {
+      const { key, value, ...own } = readEntry(entry, keys.length, handle)
+      const { kind, payload } = encode(handle, value, key)
+      keys.push(key)
+      kinds.push(kind)
+      payloads.push(payload)
+      options.push({ ...shared, ...own })
+    }
+    if (keys.length === 0) return Promise.resolve()
+    return operate({ handle, call, finish: nothing }, (own, ticket) =>
+      own.setMany(ticket, keys, kinds, payloads, options, strict),
+    )
+  })
+}
+
+/**
+ * @param {unknown} entries
+ * @returns {Iterable<unknown>}
+ */
+function entriesOf(entries) {
+  if (typeof entries === 'object' && entries !== null)
+    return Symbol.iterator in entries ? /** @type {Iterable<unknown>} */ (entries) : Object.entries(entries)
+  throw refused(`Expected \`entries\` to be an object, a Map or an iterable, got ${describe(entries)}`)
+}
+
+/**
+ * @param {unknown} entry
+ * @param {number} index
+ * @param {Handle} handle
+ * @returns {Record<string, any>}
+ */
+function readEntry(entry, index, handle) {
+  const path = `entries[${index}]`
+  if (Array.isArray(entry)) return { key: checked(entry[0], path), value: entry[1] }
+  if (!isObject(entry))
+    throw refused(`Expected \`${path}\` to be [key, value] or { key, value }, got ${describe(entry)}`)
+  const read = readOptions(entry, path, OPTIONS.entry)
+  refuseStaleInPlain(read, handle)
+  checkKey(read['key'], `${path}.key`)
+  return read
+}
+
+/**
+ * @param {unknown} key
+ * @param {string} path
+ */
+function checked(key, path) {
+  checkKey(key, `${path}[0]`)
+  return key
+}
+
+/**
+ * @param {Handle} handle
+ * @param {string} key
+ * @param {unknown} opts
+ */
+function remove(handle, key, opts) {
+  return attempt(() => {
+    const call = readCall(opts, OPTIONS.call)
+    checkKey(key)
+    return operate({ handle, call, finish: plain }, (own, ticket) => own.delete(ticket, key, call['strict']))
+  })
+}
+
+/**
+ * @param {Handle} handle
+ * @param {readonly string[]} keys
+ * @param {unknown} opts
+ */
+function removeMany(handle, keys, opts) {
+  return attempt(() => {
+    const call = readCall(opts, OPTIONS.call)
+    checkKeys(keys)
+    if (keys.length === 0) return Promise.resolve(0)
+    return operate({ handle, call, finish: plain }, (own, ticket) =>
+      own.deleteMany(ticket, keys, call['strict']),
+    )
+  })
+}
+
+/**
+ * @param {Handle} handle
+ * @param {string} key
+ * @param {number | null} life
+ * @param {unknown} opts
+ */
+function touch(handle, key, life, opts) {
+  return attempt(() => {
+    const call = readCall(opts, OPTIONS.call)
+    checkKey(key)
+    const ttl = checkTtl(life)
+    return operate({ handle, call, finish: plain }, (own, ticket) =>
+      own.touch(ticket, key, ttl, call['strict']),
+    )
+  })
+}
+
+/**
+ * @param {Handle} handle
+ * @param {string} key
+ * @param {unknown} opts
+ */
+function markStale(handle, key, opts) {
+  return attempt(() => {
+    const call = readCall(opts, OPTIONS.call)
+    checkKey(key)
+    return operate({ handle, call, finish: plain }, (own, ticket) =>
+      own.markStale(ticket, key, call['strict']),
+    )
+  })
+}
+
+/**
+ * @param {Handle} handle
+ * @param {string} key
+ * @param {number} by
+ * @param {unknown} opts
+ */
+function increment(handle, key, by, opts) {
+  return attempt(() => {
+    const call = readCall(opts, OPTIONS.increment)
+    checkKey(key)
+    if (!Number.isSafeInteger(by)) throw refused(`Expected \`by\` to be a safe integer, got ${describe(by)}`)
+    return operate({ handle, call, finish: plain }, (own, ticket) =>
+      own.increment(ticket, key, by, call['ttl'], call['strict']),
+    )
+  })
+}
+
+exports.increment = increment
+exports.markStale = markStale
+exports.remove = remove
+exports.removeMany = removeMany
+exports.set = set
+exports.setMany = setMany
+exports.touch = touch

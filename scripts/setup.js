@@ -1,0 +1,87 @@
+'use strict'
+
+// What a fresh clone needs before anything else works: the dev dependencies, a redis-server, the addon. Each step does
+// nothing when its result is there and current, and throws with what to do when it cannot be had.
+
+const crypto = require('node:crypto')
+const fs = require('node:fs')
+const path = require('node:path')
+const { has, root, run } = require('./run.js')
+
+const STAMP = path.join(root, 'node_modules', '.evenkeel-lock')
+/** What the addon is made of. */
+const SOURCES = ['Cargo.toml', 'Cargo.lock', 'build.rs', 'src']
+
+function lockHash() {
+  return crypto
+    .createHash('sha256')
+    .update(fs.readFileSync(path.join(root, 'package-lock.json')))
+    .digest('hex')
+}
+
+/** `npm ci`, unless node_modules was made from this very lock file. */
+async function ensureDependencies() {
+  const hash = lockHash()
+  if (fs.existsSync(STAMP) && fs.readFileSync(STAMP, 'utf8') === hash) return
+  console.log('Installing the dev dependencies: npm ci')
+  const { code } = await run('npm', ['ci', '--no-audit', '--no-fund'])
+  if (code !== 0) throw new Error('npm ci failed: is the npm registry reachable?')
+  fs.writeFileSync(STAMP, hash)
+}
+
+/** A redis-server for the tests: through apt when root, else by hand. */
+async function ensureRedis() {
+  if (has('redis-server')) return
+  const hint =
+    'Install a redis-server: apt-get install redis-server, dnf install redis, or brew install redis'
+  if (process.getuid?.() !== 0 || !has('apt-get')) throw new Error(hint)
+  console.log('Installing redis-server: apt-get')
+  const options = { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } }
+  await run('apt-get', ['update', '-q'], options)
+  // The package would start a server of its own on port 6379; in run level 1 it is left alone.
+  options.env.RUNLEVEL = '1'
+  const { code } = await run(
+    'apt-get',
+    ['install', '-q', '-y', '--no-install-recommends', 'redis-server'],
+    options,
+  )
+  if (code !== 0 || !has('redis-server')) throw new Error(hint)
+}
+
+/** The build tool chain of Rust is the one thing that is not installed from here. */
+function requireRust() {
+  if (has('cargo')) return
+  throw new Error('The addon is built with Rust: install it from https://rustup.rs, then run this again')
+}
+
+function newestIn(entry) {
+  const stat = fs.statSync(entry)
+  if (!stat.isDirectory()) return stat.mtimeMs
+  return Math.max(0, ...fs.readdirSync(entry).map((name) => newestIn(path.join(entry, name))))
+}
+
+/** The binary that `napi build` left for this platform, if it did. */
+function builtBinary() {
+  const name = fs.readdirSync(root).find((file) => /^evenkeel\..+\.node$/.test(file))
+  return name && path.join(root, name)
+}
+
+function isBuilt() {
+  const binary = builtBinary()
+  if (!binary) return false
+  const newest = Math.max(...SOURCES.map((source) => newestIn(path.join(root, source))))
+  return fs.statSync(binary).mtimeMs >= newest
+}
+
+/** Builds the addon unless it is newer than what it is made of. */
+async function ensureBuilt() {
+  if (process.env.EVENKEEL_BINARY || isBuilt()) return
+  requireRust()
+  console.log('Building the addon: npm run build (some minutes the first time)')
+  const { code } = await run('npm', ['run', 'build'])
+  if (code !== 0) throw new Error('npm run build failed')
+  // A copy may carry the time of an older link; it is as new as the sources all the same.
+  fs.utimesSync(builtBinary(), new Date(), new Date())
+}
+
+module.exports = { builtBinary, ensureBuilt, ensureDependencies, ensureRedis, requireRust }

@@ -1,0 +1,382 @@
+//! Orchestration: which tier, in which order, and what on failure. Owns the cache's two tiers, its flights and its
+//! counters; `read`, `write`, `invalidate`, `raw`, `flight` and `report` are its operations.
+//!
+//! Keys are as they are in Redis, namespace included. Every operation takes a [`Waiter`] and either answers at once
+//! or settles the waiter later, exactly once. Values are encoded and decoded by JavaScript.
+
+pub mod flight;
+pub mod invalidate;
+pub mod notices;
+pub mod outcome;
+pub mod raw;
+pub mod read;
+pub mod report;
+pub mod upkeep;
+pub mod write;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+
+use ahash::RandomState;
+use parking_lot::{Mutex, RwLock};
+use tokio::{runtime::Handle, sync::oneshot};
+
+pub use self::outcome::{As, Outcome, Waiter};
+use self::{flight::Flights, notices::Notices, read::Read};
+use crate::{
+    clock,
+    config::Config,
+    entry::Entry,
+    error::{CacheError, Code},
+    generations::Generations,
+    l1::L1,
+    l2::{
+        Control, Link, Setting,
+        link::server_text,
+        port::{Failure, Operation, Request, Settle},
+        supervisor,
+        tls::TlsContext,
+    },
+    resilience::state::LinkState,
+    telemetry::counters::Counters,
+};
+
+/// A key as it is in Redis.
+pub type Key = Arc<[u8]>;
+
+/// A cache: shared by the handles of all threads that named it.
+pub struct Cache {
+    /// Unique in the process.
+    pub id: u64,
+    /// The name, for metrics and logs.
+    pub name: String,
+    /// The validated options.
+    pub config: Arc<Config>,
+    /// The counters behind `health()` and `metrics()`.
+    pub counters: Arc<Counters>,
+    /// The way to the environments that hold this cache.
+    pub notices: Arc<Notices>,
+    l1: Option<L1>,
+    table: Generations<Read>,
+    link: Option<Arc<Link>>,
+    flights: Mutex<Flights>,
+    /// Patterns whose matches may not enter L1 while they are being removed.
+    removing: RwLock<Vec<Arc<[u8]>>>,
+    removing_count: AtomicUsize,
+    /// Writes and refreshes that nobody waits for.
+    background: AtomicUsize,
+    memory_mode: AtomicBool,
+    closed: AtomicBool,
+    /// A life was given that was probably meant in seconds.
+    short_ttl: AtomicBool,
+    runtime: Handle,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+static UNNAMED: AtomicU64 = AtomicU64::new(0);
+
+impl Cache {
+    /// A cache by `config`. Connecting, if it is to connect, starts on `runtime`.
+    ///
+    /// # Errors
+    /// `ERR_CACHE_OPTIONS` if the TLS material is not usable.
+    pub fn new(config: Config, runtime: Handle) -> Result<Arc<Self>, CacheError> {
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let config = Arc::new(config);
+        let counters = Arc::new(Counters::default());
+        let notices = Arc::new(Notices::new(id));
+        let hasher = RandomState::new();
+        let redis = config.redis.clone().map(Arc::new);
+        let tls = match redis.as_ref().and_then(|redis| redis.tls.as_ref()) {
+            Some(tls) => Some(TlsContext::new(tls)?),
+            None => None,
+        };
+        let lru = redis.is_none();
+        let linked = redis.map(|redis| (Link::new(id, &redis, Arc::clone(&counters)), redis));
+        let cache = Arc::new(Self {
+            id,
+            name: config.name.clone().unwrap_or_else(default_name),
+            l1: config.l1.as_ref().map(|l1| L1::new(l1, lru, &hasher)),
+            table: Generations::new(&hasher),
+            link: linked.as_ref().map(|((link, _), _)| Arc::clone(link)),
+            flights: Mutex::default(),
+            removing: RwLock::default(),
+            removing_count: AtomicUsize::new(0),
+            background: AtomicUsize::new(0),
+            memory_mode: AtomicBool::new(config.memory_mode),
+            closed: AtomicBool::new(false),
+            short_ttl: AtomicBool::new(false),
+            runtime: runtime.clone(),
+            counters,
+            notices: Arc::clone(&notices),
+            config: Arc::clone(&config),
+        });
+        notices.register_log();
+        if let Some(((link, controls), redis)) = linked {
+            let setting = Setting {
+                config,
+                redis,
+                application: notices,
+            };
+            supervisor::start(&runtime, link, controls, setting, tls);
+        }
+        upkeep::start(&cache);
+        Ok(cache)
+    }
+
+    /// The entry that L1 may answer with: in its time, and not older than the link's last return.
+    #[must_use]
+    pub fn hit(&self, key: &[u8]) -> Option<Arc<Entry>> {
+        let entry = self.l1.as_ref()?.get(key, clock::now())?;
+        self.verified(&entry).then_some(entry)
+    }
+
+    /// The generation of the key's slot, for callers who keep decoded values.
+    #[must_use]
+    pub fn generation(&self, key: &[u8]) -> u32 {
+        self.table.current(key)
+    }
+
+    /// Whether Redis, if it is in use, was seen to agree with the entry since it is.
+    fn verified(&self, entry: &Entry) -> bool {
+        match self.generation_in_use() {
+            0 => true,
+            generation => entry.link == generation,
+        }
+    }
+
+    /// The generation of the link in use; 0 if there is none.
+    fn generation_in_use(&self) -> u64 {
+        self.link.as_ref().map_or(0, |link| link.port.generation())
+    }
+
+    fn era(&self) -> u32 {
+        self.l1.as_ref().map_or(0, L1::era)
+    }
+
+    fn strict(&self, asked: Option<bool>) -> bool {
+        asked.unwrap_or(self.config.strict)
+    }
+
+    fn deadline(&self) -> u64 {
+        clock::now() + self.timeout_ms()
+    }
+
+    fn timeout_ms(&self) -> u64 {
+        u64::try_from(self.config.l2.timeout.as_millis()).unwrap_or(u64::MAX / 2)
+    }
+
+    /// The link, if operations may be queued for it now.
+    fn open_link(&self) -> Option<&Arc<Link>> {
+        self.link.as_ref().filter(|link| link.port.is_open())
+    }
+
+    /// Whether the key must not be read from Redis.
+    fn journaled(&self, key: &[u8]) -> bool {
+        self.link
+            .as_ref()
+            .is_some_and(|link| link.port.journaled() > 0 && link.journal.lock().contains(key))
+    }
+
+    /// Whether a pattern that matches the key is being removed.
+    fn being_removed(&self, key: &[u8]) -> bool {
+        self.removing_count.load(Ordering::SeqCst) > 0
+            && self
+                .removing
+                .read()
+                .iter()
+                .any(|pattern| crate::resilience::glob::matches(pattern, key))
+    }
+
+    /// Queues an operation; if there is no link to wait for, settles it with [`Failure::Unavailable`].
+    fn submit(&self, request: Request, deadline: u64, settle: Settle) {
+        let operation = Operation {
+            request,
+            deadline,
+            settle,
+        };
+        let refused = match &self.link {
+            Some(link) => link.port.submit(operation),
+            None => Err(operation),
+        };
+        if let Err(operation) = refused {
+            (operation.settle)(Err(Failure::Unavailable));
+        }
+    }
+
+    /// Sends one command and waits for its reply, within `l2.timeout`. May be cancelled; the command is sent anyway.
+    async fn call(&self, request: Request) -> Result<redis::Value, Failure> {
+        let (sender, reply) = oneshot::channel();
+        let settle = Box::new(move |reply| {
+            let _ = sender.send(reply);
+        });
+        self.submit(request, self.deadline(), settle);
+        self.wake();
+        reply.await.unwrap_or(Err(Failure::Disconnected))
+    }
+
+    /// Flushes what was submitted: callers do it once for all they submitted in a tick.
+    pub fn wake(&self) {
+        if let Some(link) = &self.link {
+            link.port.wake();
+        }
+    }
+
+    /// The error that a strict caller gets for `failure`.
+    fn failed(&self, failure: &Failure, key: &[u8]) -> CacheError {
+        let error = match failure {
+            Failure::Unavailable => {
+                CacheError::new(Code::L2Unavailable, "Redis is not in use at the moment")
+            }
+            Failure::Disconnected => CacheError::new(
+                Code::L2Unavailable,
+                "the connection to Redis broke before the answer came: the command may have been carried out",
+            ),
+            Failure::Timeout => CacheError::new(
+                Code::Timeout,
+                format!("Redis did not answer within {} ms", self.timeout_ms()),
+            ),
+            Failure::Refused(error) => CacheError::new(Code::RedisReply, server_text(error)),
+        };
+        if key.is_empty() {
+            error
+        } else {
+            error.key(self.shown(key))
+        }
+    }
+
+    /// A key as the caller knows it.
+    fn shown(&self, key: &[u8]) -> String {
+        let key = key
+            .strip_prefix(self.config.prefix.as_bytes())
+            .unwrap_or(key);
+        String::from_utf8_lossy(key).into_owned()
+    }
+
+    /// The error of a call on a closed cache.
+    fn closed_error() -> CacheError {
+        CacheError::new(Code::Closed, "the cache is closed")
+    }
+
+    /// Whether `close()` was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether memory mode is forced.
+    #[must_use]
+    pub fn memory_mode(&self) -> bool {
+        self.memory_mode.load(Ordering::SeqCst)
+    }
+
+    /// Forces memory mode, or leaves it.
+    pub fn set_memory_mode(&self, on: bool) {
+        if self.memory_mode.swap(on, Ordering::SeqCst) != on
+            && let Some(link) = &self.link
+        {
+            if on {
+                link.port.shut();
+            }
+            link.control(Control::MemoryMode(on));
+        }
+    }
+
+    /// The link's state; `idle` without one.
+    #[must_use]
+    pub fn state(&self) -> LinkState {
+        match &self.link {
+            Some(link) => link.state(),
+            None if self.is_closed() => LinkState::Closed,
+            None => LinkState::Idle,
+        }
+    }
+
+    /// Drains what is in flight for at most a second and closes the link for good. Idempotent.
+    pub fn close(self: &Arc<Self>, waiter: Waiter) -> Option<Outcome> {
+        let first = !self.closed.swap(true, Ordering::SeqCst);
+        let Some(link) = &self.link else {
+            if first {
+                self.notices.closed();
+            }
+            return waiter.now(Outcome::Undefined);
+        };
+        if first {
+            let (done, closed) = oneshot::channel();
+            link.control(Control::Close(done));
+            self.runtime.spawn(async move {
+                let _ = closed.await;
+                waiter.settle(Outcome::Undefined);
+            });
+            return None;
+        }
+        self.when_state(waiter, None, |state| state == LinkState::Closed)
+    }
+
+    /// Settles once Redis is usable, at once in memory mode.
+    pub fn ready(self: &Arc<Self>, timeout_ms: Option<u64>, waiter: Waiter) -> Option<Outcome> {
+        let Some(link) = self.link.as_ref().filter(|_| !self.memory_mode()) else {
+            return waiter.now(Outcome::Undefined);
+        };
+        if self.is_closed() {
+            return waiter.now(Outcome::Error(Self::closed_error()));
+        }
+        link.control(Control::Connect);
+        let default = self
+            .config
+            .redis
+            .as_ref()
+            .map_or(0, |redis| redis.connect_timeout.as_millis());
+        let timeout = timeout_ms.unwrap_or_else(|| u64::try_from(default).unwrap_or(u64::MAX));
+        self.when_state(waiter, Some(timeout), |state| {
+            matches!(state, LinkState::Up | LinkState::Closed)
+        })
+    }
+
+    fn when_state(
+        self: &Arc<Self>,
+        waiter: Waiter,
+        timeout_ms: Option<u64>,
+        reached: impl Fn(LinkState) -> bool + Send + Sync + 'static,
+    ) -> Option<Outcome> {
+        let Some(link) = &self.link else {
+            return waiter.now(Outcome::Undefined);
+        };
+        if reached(link.state()) {
+            return waiter.now(Outcome::Undefined);
+        }
+        let mut states = link.state.subscribe();
+        let timeout = std::time::Duration::from_millis(timeout_ms.unwrap_or(86_400_000));
+        self.runtime.spawn(async move {
+            let reached = states.wait_for(|state| reached(*state));
+            waiter.settle(match tokio::time::timeout(timeout, reached).await {
+                Ok(_) => Outcome::Undefined,
+                Err(_) => Outcome::Error(CacheError::new(
+                    Code::Timeout,
+                    format!("Redis was not ready within {} ms", timeout.as_millis()),
+                )),
+            });
+        });
+        None
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        if let Some(link) = &self.link {
+            let (done, _) = oneshot::channel();
+            link.control(Control::Close(done));
+        }
+        self.notices.unregister_log();
+    }
+}
+
+/// `default`, `default-2`, …
+fn default_name() -> String {
+    match UNNAMED.fetch_add(1, Ordering::Relaxed) {
+        0 => "default".to_owned(),
+        others => format!("default-{}", others + 1),
+    }
+}

@@ -1,0 +1,208 @@
+//! What goes to the application without being asked for: events, log lines, and questions with their answers. Every
+//! environment that holds the cache gets the events and the log; the oldest living one is asked.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::{
+    Outcome, Waiter,
+    outcome::{Notice, Sink},
+};
+use crate::{
+    error::CacheError,
+    l2::{Application, Event, Question},
+    telemetry::log::{self, Record},
+};
+
+/// The environments of one cache, and what they were told and asked.
+pub struct Notices {
+    cache: u64,
+    sinks: Mutex<Vec<Weak<dyn Sink>>>,
+    asked: Mutex<HashMap<u64, oneshot::Sender<String>>>,
+    next_ask: AtomicU64,
+}
+
+impl Notices {
+    /// Of the cache with this id, with nobody listening yet.
+    #[must_use]
+    pub fn new(cache: u64) -> Self {
+        Self {
+            cache,
+            sinks: Mutex::default(),
+            asked: Mutex::default(),
+            next_ask: AtomicU64::new(1),
+        }
+    }
+
+    /// Sends log lines of the cache this way.
+    pub fn register_log(self: &Arc<Self>) {
+        let weak = Arc::downgrade(self);
+        log::register(
+            self.cache,
+            Arc::new(move |record: Record| {
+                if let Some(notices) = weak.upgrade() {
+                    notices.log(&record);
+                }
+            }),
+        );
+    }
+
+    /// Undoes [`Notices::register_log`].
+    pub fn unregister_log(&self) {
+        log::unregister(self.cache);
+    }
+
+    /// Adds an environment.
+    pub fn listen(&self, sink: &Arc<dyn Sink>) {
+        self.sinks.lock().push(Arc::downgrade(sink));
+    }
+
+    fn living(&self) -> Vec<Arc<dyn Sink>> {
+        let mut sinks = self.sinks.lock();
+        sinks.retain(|sink| sink.upgrade().is_some_and(|sink| sink.alive()));
+        sinks.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn broadcast(&self, kind: Notice, mut body: Value) {
+        body["cache"] = self.cache.into();
+        let text = body.to_string();
+        for sink in self.living() {
+            sink.notice(kind, text.clone());
+        }
+    }
+
+    fn log(&self, record: &Record) {
+        let fields: serde_json::Map<String, Value> = record.fields.iter().cloned().collect();
+        let level = record.level.as_str().to_ascii_lowercase();
+        self.broadcast(
+            Notice::Log,
+            json!({ "level": level, "message": record.message, "fields": fields }),
+        );
+    }
+
+    /// An event that is not the link's.
+    pub fn event(&self, body: Value) {
+        self.broadcast(Notice::Event, body);
+    }
+
+    /// Something that deserves a look: an event and a log line.
+    pub fn warn(&self, code: &'static str, message: &str) {
+        tracing::warn!(cache = self.cache, event = "warning", code, "{message}");
+        self.tell(Event::Warning {
+            code,
+            message: message.to_owned(),
+        });
+    }
+
+    /// The cache is closed and had no link that would say so.
+    pub fn closed(&self) {
+        self.tell(Event::Closed);
+    }
+
+    /// Takes the answer to a question; a late or second one is ignored.
+    pub fn answer(&self, ask: u64, json: String) {
+        if let Some(sender) = self.asked.lock().remove(&ask) {
+            let _ = sender.send(json);
+        }
+    }
+}
+
+impl Application for Notices {
+    fn tell(&self, event: Event) {
+        self.event(match event {
+            Event::Ready => json!({ "type": "ready" }),
+            Event::Mode {
+                from,
+                to,
+                reason,
+                error,
+            } => {
+                let error =
+                    error.map(|error| json!({ "code": error.code, "message": error.message }));
+                json!({ "type": "mode", "from": from, "to": to, "reason": reason, "error": error })
+            }
+            Event::Reconnecting { attempt, delay_ms } => {
+                json!({ "type": "reconnecting", "attempt": attempt, "delayMs": delay_ms })
+            }
+            Event::Warning { code, message } => {
+                json!({ "type": "warning", "code": code, "message": message })
+            }
+            Event::Closed => json!({ "type": "closed" }),
+        });
+    }
+
+    fn ask(&self, question: Question) -> oneshot::Receiver<String> {
+        let (sender, answer) = oneshot::channel();
+        let Some(oldest) = self.living().into_iter().next() else {
+            return answer;
+        };
+        let ask = self.next_ask.fetch_add(1, Ordering::Relaxed);
+        {
+            let mut asked = self.asked.lock();
+            asked.retain(|_, sender| !sender.is_closed());
+            asked.insert(ask, sender);
+        }
+        let mut body = match question {
+            Question::Retry(attempt) => json!({ "type": "retry", "attempt": attempt }),
+            Question::Credentials => json!({ "type": "credentials" }),
+        };
+        body["ask"] = ask.into();
+        body["cache"] = self.cache.into();
+        oldest.notice(Notice::Ask, body.to_string());
+        answer
+    }
+}
+
+/// Counts down several writes and settles their one waiter with the first error, if there was one.
+pub struct All {
+    /// Writes that are not done, and one for the caller who is still on the stack.
+    missing: AtomicUsize,
+    error: Mutex<Option<CacheError>>,
+    waiter: Mutex<Option<Waiter>>,
+}
+
+impl All {
+    /// For `count` writes.
+    #[must_use]
+    pub fn new(count: usize, waiter: Waiter) -> Self {
+        Self {
+            missing: AtomicUsize::new(count + 1),
+            error: Mutex::new(None),
+            waiter: Mutex::new(Some(waiter)),
+        }
+    }
+
+    /// One is done.
+    pub fn done(&self, error: Option<CacheError>) {
+        if let Some(error) = error {
+            self.error.lock().get_or_insert(error);
+        }
+        if let Some((waiter, outcome)) = self.arrived() {
+            waiter.settle(outcome);
+        }
+    }
+
+    /// The outcome, if all are done already.
+    pub fn now(&self) -> Option<Outcome> {
+        let (waiter, outcome) = self.arrived()?;
+        waiter.now(outcome)
+    }
+
+    fn arrived(&self) -> Option<(Waiter, Outcome)> {
+        if self.missing.fetch_sub(1, Ordering::SeqCst) > 1 {
+            return None;
+        }
+        let waiter = self.waiter.lock().take()?;
+        let error = self.error.lock().take();
+        Some((waiter, error.map_or(Outcome::Undefined, Outcome::Error)))
+    }
+}

@@ -1,0 +1,146 @@
+//! What an operation ends with, and who is told. Knows nothing of Node-API: an environment is a [`Sink`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    entry::Payload,
+    error::{CacheError, Code},
+};
+
+/// How a caller wants a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum As {
+    /// Decoded.
+    #[default]
+    Value,
+    /// The payload as a string.
+    Text,
+    /// The payload as bytes.
+    Bytes,
+}
+
+/// The end of an operation.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Nothing: a miss, or a write that is done.
+    Undefined,
+    /// No life's end.
+    Null,
+    /// Yes or no.
+    Bool(bool),
+    /// A number.
+    Number(f64),
+    /// A value to be decoded, or not, as asked.
+    Value(Payload, As),
+    /// Values in the order of their keys.
+    Many(Vec<Option<Payload>>),
+    /// The caller must run the factory of this flight; its ticket stays open.
+    Lead(u64),
+    /// The factory of this flight failed; the error, cloned, for other environments.
+    FactoryFailed(u64, Option<Bytes>),
+    /// A raw reply; `true` for strings as buffers.
+    Reply(redis::Value, bool),
+    /// The replies of a pipeline, errors among them.
+    Replies(Vec<Result<redis::Value, CacheError>>, bool),
+    /// A step of a scan: the cursor and keys.
+    Page(String, Vec<String>),
+    /// It failed.
+    Error(CacheError),
+}
+
+/// An environment that waits for outcomes: its event loop is woken and settles the promise of the ticket.
+pub trait Sink: Send + Sync {
+    /// Tells the end of a ticket.
+    fn settle(&self, ticket: u32, outcome: Outcome);
+    /// Tells something that belongs to no ticket, as JSON.
+    fn notice(&self, kind: Notice, json: String);
+    /// Whether the environment still lives.
+    fn alive(&self) -> bool;
+}
+
+/// What a notice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Notice {
+    /// An event of the cache.
+    Event = 0,
+    /// A log line.
+    Log = 1,
+    /// A question.
+    Ask = 2,
+}
+
+/// One caller's claim on an outcome. Settled exactly once: if it is dropped instead, by a panic, the caller gets
+/// `ERR_CACHE_INTERNAL`.
+pub struct Waiter {
+    sink: Option<Arc<dyn Sink>>,
+    ticket: u32,
+    want: As,
+}
+
+impl Waiter {
+    /// The claim of `ticket` in the environment behind `sink`.
+    #[must_use]
+    pub const fn new(sink: Arc<dyn Sink>, ticket: u32, want: As) -> Self {
+        Self {
+            sink: Some(sink),
+            ticket,
+            want,
+        }
+    }
+
+    /// Settles through the environment's queue.
+    pub fn settle(mut self, outcome: Outcome) {
+        if let Some(sink) = self.sink.take() {
+            sink.settle(self.ticket, outcome);
+        }
+    }
+
+    /// Settles at once, by returning the outcome to the caller who is still on the stack.
+    #[must_use]
+    pub fn now(mut self, outcome: Outcome) -> Option<Outcome> {
+        self.sink = None;
+        Some(outcome)
+    }
+
+    /// A value in the form that was asked for.
+    #[must_use]
+    pub const fn value(&self, payload: Payload) -> Outcome {
+        Outcome::Value(payload, self.want)
+    }
+
+    /// Tells the caller to run the factory of `flight`; the claim goes on.
+    pub fn lead(&self, flight: u64) {
+        if let Some(sink) = &self.sink {
+            sink.settle(self.ticket, Outcome::Lead(flight));
+        }
+    }
+
+    /// The environment, while the claim is open.
+    #[must_use]
+    pub const fn sink(&self) -> Option<&Arc<dyn Sink>> {
+        self.sink.as_ref()
+    }
+
+    /// Whether this is the claim of `ticket` in `sink`.
+    #[must_use]
+    pub fn is(&self, sink: &Arc<dyn Sink>, ticket: u32) -> bool {
+        self.ticket == ticket && self.sink.as_ref().is_some_and(|own| Arc::ptr_eq(own, sink))
+    }
+
+    /// Lets go of the claim without settling it: its caller has left.
+    pub fn forget(mut self) {
+        self.sink = None;
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if let Some(sink) = self.sink.take() {
+            let error = CacheError::new(Code::Internal, "an operation was dropped before it ended");
+            sink.settle(self.ticket, Outcome::Error(error));
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Commands that go to Redis as they are, counters, and `ping`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use redis::{Cmd, Value};
+
+use super::{Cache, Key, Outcome, Waiter, write::Ttl};
+use crate::{
+    clock,
+    entry::{Kind, MAX_SAFE_INTEGER, Payload},
+    error::{CacheError, Code},
+    l2::{
+        commands,
+        link::server_text,
+        port::{Failure, Reply, Request},
+    },
+};
+
+/// Commands that change or block the connection that everyone shares.
+const REFUSED: &[&str] = &[
+    "AUTH",
+    "BLMOVE",
+    "BLMPOP",
+    "BLPOP",
+    "BRPOP",
+    "BRPOPLPUSH",
+    "BZMPOP",
+    "BZPOPMAX",
+    "BZPOPMIN",
+    "DISCARD",
+    "EXEC",
+    "HELLO",
+    "MONITOR",
+    "MULTI",
+    "PSUBSCRIBE",
+    "PSYNC",
+    "PUNSUBSCRIBE",
+    "QUIT",
+    "READONLY",
+    "READWRITE",
+    "RESET",
+    "SELECT",
+    "SHUTDOWN",
+    "SSUBSCRIBE",
+    "SUBSCRIBE",
+    "SUNSUBSCRIBE",
+    "SYNC",
+    "UNSUBSCRIBE",
+    "UNWATCH",
+    "WAIT",
+    "WAITAOF",
+    "WATCH",
+];
+
+/// Commands that change no key, so that L1 need not forget anything.
+const READ_ONLY: &[&str] = &[
+    "COMMAND",
+    "CONFIG",
+    "DBSIZE",
+    "ECHO",
+    "EXISTS",
+    "GET",
+    "GETRANGE",
+    "HEXISTS",
+    "HGET",
+    "HGETALL",
+    "HKEYS",
+    "HLEN",
+    "HMGET",
+    "HVALS",
+    "INFO",
+    "KEYS",
+    "LASTSAVE",
+    "LINDEX",
+    "LLEN",
+    "LRANGE",
+    "MEMORY",
+    "MGET",
+    "OBJECT",
+    "PING",
+    "PTTL",
+    "PUBLISH",
+    "SCAN",
+    "SCARD",
+    "SISMEMBER",
+    "SMEMBERS",
+    "STRLEN",
+    "TIME",
+    "TTL",
+    "TYPE",
+    "ZCARD",
+    "ZCOUNT",
+    "ZRANGE",
+    "ZRANK",
+    "ZSCORE",
+];
+
+/// A raw command: its name and arguments, as they go out.
+pub type Args = Vec<Vec<u8>>;
+
+impl Cache {
+    /// Sends one command; settles with the raw reply.
+    pub fn command(
+        self: &Arc<Self>,
+        args: &Args,
+        timeout_ms: Option<u64>,
+        buffers: bool,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        let cmd = match self.admit(std::slice::from_ref(args)) {
+            Ok(mut cmds) => cmds.pop().unwrap_or_default(),
+            Err(error) => return waiter.now(Outcome::Error(error)),
+        };
+        self.touch_l1(args);
+        let cache = Arc::clone(self);
+        let settle = Box::new(move |reply: Reply| {
+            waiter.settle(match reply {
+                Ok(value) => Outcome::Reply(value, buffers),
+                Err(failure) => Outcome::Error(cache.failed(&failure, b"")),
+            });
+        });
+        self.submit(Request::Raw(cmd), self.raw_deadline(timeout_ms), settle);
+        None
+    }
+
+    /// Sends commands as one pipeline; settles with a reply or an error for each.
+    pub fn commands(
+        self: &Arc<Self>,
+        list: &[Args],
+        timeout_ms: Option<u64>,
+        buffers: bool,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        let cmds = match self.admit(list) {
+            Ok(cmds) => cmds,
+            Err(error) => return waiter.now(Outcome::Error(error)),
+        };
+        list.iter().for_each(|args| self.touch_l1(args));
+        let deadline = self.raw_deadline(timeout_ms);
+        let replies = cmds.into_iter().map(|cmd| {
+            let (sender, reply) = tokio::sync::oneshot::channel();
+            let settle = Box::new(move |reply| {
+                let _ = sender.send(reply);
+            });
+            self.submit(Request::Raw(cmd), deadline, settle);
+            reply
+        });
+        let replies = futures_util::future::join_all(replies.collect::<Vec<_>>());
+        let cache = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let replies = replies.await.into_iter().map(|reply| match reply {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(failure)) => Err(cache.failed(&failure, b"")),
+                Err(_) => Err(cache.failed(&Failure::Disconnected, b"")),
+            });
+            waiter.settle(Outcome::Replies(replies.collect(), buffers));
+        });
+        None
+    }
+
+    fn raw_deadline(&self, timeout_ms: Option<u64>) -> u64 {
+        timeout_ms.map_or_else(|| self.deadline(), |ms| clock::now().saturating_add(ms))
+    }
+
+    /// Refuses what may not be sent, and everything while Redis is away.
+    fn admit(&self, list: &[Args]) -> Result<Vec<Cmd>, CacheError> {
+        if self.is_closed() {
+            return Err(Self::closed_error());
+        }
+        let cmds = list.iter().map(|args| {
+            let (name, rest) = args.split_first().ok_or_else(|| {
+                CacheError::new(Code::Options, "Expected `name` to be the name of a command, got nothing")
+            })?;
+            let name = upper(name);
+            let client_reply = name == "CLIENT" && rest.first().is_some_and(|sub| matches!(&*upper(sub), "REPLY" | "TRACKING" | "KILL"));
+            if REFUSED.contains(&&*name) || client_reply {
+                let text = format!("{name} would change or block the connection that all operations share: use a client of your own for it");
+                return Err(CacheError::new(Code::Options, text));
+            }
+            let mut cmd = redis::cmd(&name);
+            rest.iter().for_each(|arg| drop(cmd.arg(&arg[..])));
+            Ok(cmd)
+        });
+        let cmds = cmds.collect::<Result<Vec<_>, _>>()?;
+        if self.open_link().is_none() {
+            return Err(self.failed(&Failure::Unavailable, b""));
+        }
+        Ok(cmds)
+    }
+
+    /// Makes L1 forget what a raw command may change: the key it names first, all keys of DEL, UNLINK and MSET, or
+    /// everything where that is not known.
+    fn touch_l1(self: &Arc<Self>, args: &Args) {
+        let Some((name, rest)) = args.split_first() else {
+            return;
+        };
+        let name = upper(name);
+        let forget = |key: &Vec<u8>| {
+            let key: Key = Arc::from(&key[..]);
+            self.table.lock(&key).mutate(|| self.drop_from_l1(&key));
+        };
+        match (&*name, rest) {
+            (name, _) if READ_ONLY.contains(&name) => (),
+            ("DEL" | "UNLINK", keys) => keys.iter().for_each(forget),
+            ("MSET" | "MSETNX", pairs) => pairs.iter().step_by(2).for_each(forget),
+            (
+                "EVAL" | "EVALSHA" | "FCALL" | "FLUSHALL" | "FLUSHDB" | "SWAPDB" | "RENAME"
+                | "RENAMENX" | "COPY" | "MOVE",
+                _,
+            )
+            | (_, []) => self.clear_l1(),
+            (_, [key, ..]) => forget(key),
+        }
+    }
+
+    /// Counts `key` up by `by`; the new number.
+    pub fn increment(
+        self: &Arc<Self>,
+        key: &Key,
+        by: i64,
+        ttl: Ttl,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        if self.is_closed() {
+            return waiter.now(Outcome::Error(Self::closed_error()));
+        }
+        if self.link.is_none() {
+            return waiter.now(self.increment_here(key, by, ttl));
+        }
+        if self.open_link().is_none() {
+            return waiter.now(Outcome::Error(self.failed(&Failure::Unavailable, key)));
+        }
+        let ttl_ms = match ttl {
+            Ttl::Ms(ms) => Some(ms),
+            Ttl::Default | Ttl::Never => None,
+        };
+        let cmd = commands::increment(key, by, ttl_ms);
+        let mut locked = self.table.lock(key);
+        locked.mutate(|| self.drop_from_l1(key));
+        let (cache, asked) = (Arc::clone(self), Arc::clone(key));
+        let settle = Box::new(move |reply: Reply| {
+            waiter.settle(match reply {
+                Ok(value) => cache.counted(&asked, commands::integer(&value)),
+                Err(failure) => Outcome::Error(cache.failed(&failure, &asked)),
+            });
+        });
+        self.submit(
+            Request::Write(cmd, vec![Arc::clone(key)]),
+            self.deadline(),
+            settle,
+        );
+        drop(locked);
+        None
+    }
+
+    fn counted(&self, key: &Key, number: Option<i64>) -> Outcome {
+        match number {
+            #[expect(clippy::cast_precision_loss, reason = "checked to be a safe integer")]
+            Some(number) if number.abs() <= MAX_SAFE_INTEGER => Outcome::Number(number as f64),
+            Some(_) | None => {
+                let text = "the counter is beyond what a JavaScript number holds exactly (2^53)";
+                Outcome::Error(CacheError::new(Code::Value, text).key(self.shown(key)))
+            }
+        }
+    }
+
+    /// Counts in memory, in a cache that has no other tier.
+    fn increment_here(self: &Arc<Self>, key: &Key, by: i64, ttl: Ttl) -> Outcome {
+        let mut locked = self.table.lock(key);
+        let now = clock::now();
+        let old = self.l1.as_ref().and_then(|l1| l1.get(key, now));
+        let before = match &old {
+            None => Some(0),
+            Some(entry) if entry.payload.is_integer() => std::str::from_utf8(&entry.payload.data)
+                .ok()
+                .and_then(|text| text.parse::<i64>().ok()),
+            Some(_) => None,
+        };
+        let Some(before) = before else {
+            let text = "the value is not an integer";
+            return Outcome::Error(CacheError::new(Code::RedisReply, text).key(self.shown(key)));
+        };
+        let after = before.saturating_add(by);
+        let outcome = self.counted(key, Some(after));
+        if matches!(outcome, Outcome::Number(_)) {
+            let payload = Payload::new(Kind::Json, after.to_string().into_bytes());
+            let until = old.map(|entry| (entry.l1_until, entry.life_until));
+            locked.mutate(|| self.put_counter(key, payload, until, ttl));
+        }
+        outcome
+    }
+
+    /// One round trip, in ms.
+    pub fn ping(self: &Arc<Self>, waiter: Waiter) -> Option<Outcome> {
+        if self.is_closed() {
+            return waiter.now(Outcome::Error(Self::closed_error()));
+        }
+        if self.open_link().is_none() {
+            return waiter.now(Outcome::Error(self.failed(&Failure::Unavailable, b"")));
+        }
+        let (cache, started) = (Arc::clone(self), Instant::now());
+        let settle = Box::new(move |reply: Reply| {
+            waiter.settle(match reply {
+                Ok(_) => Outcome::Number(started.elapsed().as_secs_f64() * 1_000.0),
+                Err(failure) => Outcome::Error(cache.failed(&failure, b"")),
+            });
+        });
+        self.submit(Request::Raw(redis::cmd("PING")), self.deadline(), settle);
+        None
+    }
+
+    /// Settles once no write that nobody waits for, and no replay, is pending.
+    pub fn settled(self: &Arc<Self>, timeout_ms: Option<u64>, waiter: Waiter) -> Option<Outcome> {
+        /// How often to look.
+        const LOOK: Duration = Duration::from_millis(5);
+        if self.nothing_pending() {
+            return waiter.now(Outcome::Undefined);
+        }
+        let until = clock::now().saturating_add(timeout_ms.unwrap_or(clock::NEVER));
+        let cache = Arc::clone(self);
+        self.runtime.spawn(async move {
+            while !cache.nothing_pending() {
+                if clock::now() >= until {
+                    let text = "writes or replays are still pending";
+                    waiter.settle(Outcome::Error(CacheError::new(Code::Timeout, text)));
+                    return;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+            waiter.settle(Outcome::Undefined);
+        });
+        None
+    }
+}
+
+fn upper(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).to_ascii_uppercase()
+}
+
+/// The error of one reply in a pipeline, as text; `None` if it is none.
+#[must_use]
+pub fn reply_error(value: &Value) -> Option<String> {
+    match value {
+        Value::ServerError(error) => Some(server_text(error)),
+        _ => None,
+    }
+}

@@ -1,0 +1,469 @@
+//! Reading: L1, then whoever already asks Redis for the key, then Redis, and what its answer does to L1.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use redis::Value;
+
+use super::{Cache, Key, Outcome, Waiter};
+use crate::{
+    clock::{self, NEVER},
+    entry::{
+        Entry, Payload,
+        wire::{self, Context, Decoded, LifeLeft},
+    },
+    error::CacheError,
+    l2::{
+        commands,
+        port::{Failure, Operation, Reply, Request},
+    },
+    telemetry::counters::ErrorClass,
+};
+
+/// What a read of Redis came to.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// A value.
+    Hit(Payload),
+    /// Nothing that may be used; `true` if something unusable is there that may be overwritten.
+    Miss(bool),
+    /// No answer.
+    Failed(Failure),
+}
+
+/// Someone who waits for a read.
+pub type Told = Box<dyn FnOnce(&Arc<Cache>, Found) + Send>;
+
+/// A read under way: everyone who asks for the key joins it, until it is answered or the key changes.
+pub struct Read {
+    key: Key,
+    era: u32,
+    told: Mutex<Vec<Told>>,
+}
+
+/// How a read begins; what was not used of the claim comes back.
+pub enum Begun<T> {
+    /// L1 had it after all.
+    Hit(Arc<Entry>, T),
+    /// Redis may not be asked for this key now.
+    Unasked(T),
+    /// Somebody asks already, and the claim was added.
+    Joined,
+    /// It is ours to ask.
+    Ask(Operation),
+}
+
+impl Cache {
+    /// The value under `key`. L1 was asked, and missed, before.
+    pub fn get(
+        self: &Arc<Self>,
+        key: &Key,
+        strict: Option<bool>,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        if self.is_closed() {
+            return waiter.now(Outcome::Error(Self::closed_error()));
+        }
+        let strict = self.strict(strict);
+        let asked = Arc::clone(key);
+        let told = move |waiter: Waiter| -> Told {
+            Box::new(move |cache, found| {
+                let outcome = cache
+                    .found(&asked, found, strict)
+                    .map_or_else(Outcome::Error, |found| {
+                        found.map_or(Outcome::Undefined, |payload| waiter.value(payload))
+                    });
+                waiter.settle(outcome);
+            })
+        };
+        match self.begin(key, waiter, told) {
+            Begun::Hit(entry, waiter) => {
+                self.counters.l1_hits.fetch_add(1, Relaxed);
+                let outcome = waiter.value(entry.payload.clone());
+                waiter.now(outcome)
+            }
+            Begun::Unasked(waiter) => {
+                self.count_l1_miss();
+                let outcome = match self.found(key, Found::Failed(Failure::Unavailable), strict) {
+                    Ok(Some(payload)) => waiter.value(payload),
+                    Ok(None) => Outcome::Undefined,
+                    Err(error) => Outcome::Error(error),
+                };
+                waiter.now(outcome)
+            }
+            Begun::Joined => {
+                self.count_l1_miss();
+                None
+            }
+            Begun::Ask(operation) => {
+                self.count_l1_miss();
+                self.ask(vec![operation]);
+                None
+            }
+        }
+    }
+
+    /// The values under `keys`, in their order; duplicates are asked for once.
+    pub fn get_many(
+        self: &Arc<Self>,
+        keys: &[Key],
+        strict: Option<bool>,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        if self.is_closed() {
+            return waiter.now(Outcome::Error(Self::closed_error()));
+        }
+        let strict = self.strict(strict);
+        let gather = Arc::new(Gather::new(keys.len(), waiter));
+        let mut operations = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            if let Some(entry) = self.hit(key) {
+                self.counters.l1_hits.fetch_add(1, Relaxed);
+                gather.put(at, Ok(Some(entry.payload.clone())));
+                continue;
+            }
+            let (asked, gathered) = (Arc::clone(key), Arc::clone(&gather));
+            let told = move |()| -> Told {
+                Box::new(move |cache, found| gathered.put(at, cache.found(&asked, found, strict)))
+            };
+            match self.begin(key, (), told) {
+                Begun::Hit(entry, ()) => {
+                    self.counters.l1_hits.fetch_add(1, Relaxed);
+                    gather.put(at, Ok(Some(entry.payload.clone())));
+                    continue;
+                }
+                Begun::Unasked(()) => gather.put(
+                    at,
+                    self.found(key, Found::Failed(Failure::Unavailable), strict),
+                ),
+                Begun::Joined => (),
+                Begun::Ask(operation) => operations.push(operation),
+            }
+            self.count_l1_miss();
+        }
+        self.ask(operations);
+        gather.now()
+    }
+
+    /// Whether either tier has `key`: a read like any other, so that it joins, and fills L1.
+    pub fn has(
+        self: &Arc<Self>,
+        key: &Key,
+        strict: Option<bool>,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        if self.is_closed() {
+            return waiter.now(Outcome::Error(Self::closed_error()));
+        }
+        let strict = self.strict(strict);
+        let asked = Arc::clone(key);
+        let told = move |waiter: Waiter| -> Told {
+            Box::new(move |cache, found| {
+                let found = cache.found(&asked, found, strict);
+                waiter.settle(
+                    found.map_or_else(Outcome::Error, |found| Outcome::Bool(found.is_some())),
+                );
+            })
+        };
+        if let Some(_entry) = self.hit(key) {
+            self.counters.l1_hits.fetch_add(1, Relaxed);
+            return waiter.now(Outcome::Bool(true));
+        }
+        match self.begin(key, waiter, told) {
+            Begun::Hit(_, waiter) => waiter.now(Outcome::Bool(true)),
+            Begun::Unasked(waiter) => {
+                self.count_l1_miss();
+                let found = self.found(key, Found::Failed(Failure::Unavailable), strict);
+                waiter
+                    .now(found.map_or_else(Outcome::Error, |found| Outcome::Bool(found.is_some())))
+            }
+            Begun::Joined => {
+                self.count_l1_miss();
+                None
+            }
+            Begun::Ask(operation) => {
+                self.count_l1_miss();
+                self.ask(vec![operation]);
+                None
+            }
+        }
+    }
+
+    /// What is left of the life of `key` in ms.
+    pub fn ttl(
+        self: &Arc<Self>,
+        key: &Key,
+        strict: Option<bool>,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        let strict = self.strict(strict);
+        let known = self
+            .hit(key)
+            .and_then(|entry| entry.life_left(clock::now()));
+        if let Some(left) = known {
+            return waiter.now(life_outcome(Some(left)));
+        }
+        if self.is_closed() {
+            return waiter.now(Outcome::Error(Self::closed_error()));
+        }
+        if self.open_link().is_none() || self.journaled(key) {
+            return waiter.now(self.local_ttl(key, strict, &Failure::Unavailable));
+        }
+        let (cache, key) = (Arc::clone(self), Arc::clone(key));
+        self.runtime.spawn(async move {
+            let outcome = match cache.ttl_in_redis(&key).await {
+                Ok(left) => life_outcome(left),
+                Err(failure) => cache.local_ttl(&key, strict, &failure),
+            };
+            waiter.settle(outcome);
+        });
+        None
+    }
+
+    async fn ttl_in_redis(&self, key: &Key) -> Result<Option<Option<u64>>, Failure> {
+        let header = self.call(Request::Raw(commands::header(key)));
+        let pttl = self.call(Request::Raw(commands::pttl(key)));
+        let (header, pttl) = futures_util::future::join(header, pttl).await;
+        let pttl = commands::integer(&pttl?).unwrap_or(-2);
+        let physical = match u64::try_from(pttl) {
+            Ok(ms) => Some(ms),
+            Err(_) if pttl == -1 => None,
+            Err(_) => return Ok(None),
+        };
+        // A key of another type has no header, but a life.
+        let header = header.ok().and_then(commands::bytes).unwrap_or_default();
+        Ok(match wire::peek_life(&header, clock::unix()) {
+            LifeLeft::Known(Some(0)) => None,
+            LifeLeft::Known(left) => Some(left),
+            LifeLeft::AskRedis => Some(physical),
+        })
+    }
+
+    fn local_ttl(&self, key: &Key, strict: bool, failure: &Failure) -> Outcome {
+        if strict && self.link.is_some() {
+            return Outcome::Error(self.failed(failure, key));
+        }
+        let entry = self.l1.as_ref().and_then(|l1| l1.get(key, clock::now()));
+        life_outcome(entry.map(|entry| entry.life_left(clock::now()).flatten()))
+    }
+
+    /// Begins to read `key` from Redis for `claim`, which `told` turns into someone who waits.
+    pub fn begin<T>(
+        self: &Arc<Self>,
+        key: &Key,
+        claim: T,
+        told: impl FnOnce(T) -> Told,
+    ) -> Begun<T> {
+        let mut locked = self.table.lock(key);
+        if let Some(entry) = self.hit(key) {
+            return Begun::Hit(entry, claim);
+        }
+        if self.open_link().is_none() || self.journaled(key) {
+            return Begun::Unasked(claim);
+        }
+        if let Some(read) = locked.read() {
+            read.told.lock().push(told(claim));
+            return Begun::Joined;
+        }
+        let read = Arc::new(Read {
+            key: Arc::clone(key),
+            era: self.era(),
+            told: Mutex::new(vec![told(claim)]),
+        });
+        locked.begin_read(Arc::clone(&read));
+        let cache = Arc::clone(self);
+        Begun::Ask(Operation {
+            request: Request::Get(Arc::clone(key)),
+            deadline: self.deadline(),
+            settle: Box::new(move |reply| cache.answered(&read, reply)),
+        })
+    }
+
+    /// Queues reads, all at once so that they can leave as one command.
+    pub fn ask(&self, operations: Vec<Operation>) {
+        if let Some(link) = &self.link {
+            for refused in link.port.submit_all(operations) {
+                (refused.settle)(Err(Failure::Unavailable));
+            }
+        }
+    }
+
+    fn answered(self: &Arc<Self>, read: &Arc<Read>, reply: Reply) {
+        let found = self.take_in(read, reply);
+        for told in std::mem::take(&mut *read.told.lock()) {
+            told(self, found.clone());
+        }
+    }
+
+    /// Reads the reply and lets it into L1, if the key was not changed since it was asked for.
+    fn take_in(self: &Arc<Self>, read: &Arc<Read>, reply: Reply) -> Found {
+        let decoded = match reply {
+            Ok(Value::BulkString(data)) => self.decode(&read.key, data.into()),
+            Ok(Value::Nil) => None,
+            Ok(_) => Some(Decoded::Foreign),
+            Err(Failure::Refused(error)) if error.code() == "WRONGTYPE" => {
+                self.counters.l2_errors.count(ErrorClass::Type);
+                Some(Decoded::Foreign)
+            }
+            Err(failure) => {
+                let _ = self.table.lock(&read.key).end_read(read);
+                return Found::Failed(failure);
+            }
+        };
+        let mut locked = self.table.lock(&read.key);
+        let current = locked.end_read(read) && read.era == self.era();
+        let entry = match &decoded {
+            Some(Decoded::Fresh(payload, left)) => {
+                Some(self.entry_from_redis(payload, Some(*left)))
+            }
+            Some(Decoded::Bare(payload)) => Some(self.entry_from_redis(payload, None)),
+            Some(Decoded::Gone | Decoded::Foreign | Decoded::Corrupt) | None => None,
+        };
+        if let Some(l1) = self
+            .l1
+            .as_ref()
+            .filter(|_| current && !self.being_removed(&read.key))
+        {
+            locked.fill(|| match entry {
+                Some(entry) => self.after_put(l1.put(&read.key, entry)),
+                // Redis does not have it: what L1 kept from before the link came back is gone too.
+                None => drop(l1.take(&read.key)),
+            });
+        }
+        drop(locked);
+        match decoded {
+            Some(Decoded::Fresh(payload, _) | Decoded::Bare(payload)) => Found::Hit(payload),
+            Some(Decoded::Gone) => Found::Miss(true),
+            Some(Decoded::Corrupt) => {
+                self.counters.l2_errors.count(ErrorClass::Corrupt);
+                self.discard(&read.key);
+                Found::Miss(true)
+            }
+            Some(Decoded::Foreign) | None => Found::Miss(false),
+        }
+    }
+
+    fn decode(&self, key: &Key, data: Bytes) -> Option<Decoded> {
+        let context = Context {
+            key,
+            unix_ms: clock::unix(),
+            epoch: self.epoch(),
+        };
+        Some(wire::decode(context, data, self.config.codec))
+    }
+
+    /// The epoch entries in Redis must carry.
+    pub(super) fn epoch(&self) -> u64 {
+        self.link.as_ref().map_or(0, |link| link.epoch.load(SeqCst))
+    }
+
+    /// `left` is what is left of its life in ms (`Some(None)`: for ever), `None` if only Redis knows.
+    fn entry_from_redis(&self, payload: &Payload, left: Option<Option<u64>>) -> Entry {
+        let now = clock::now();
+        let l1 = self.config.l1.as_ref();
+        let most = l1.map_or(0, |l1| match left {
+            Some(_) => l1.ttl_ms,
+            None => l1.ttl_ms.min(l1.plain_ttl_ms),
+        });
+        let left_ms = left.flatten().unwrap_or(NEVER);
+        Entry {
+            payload: payload.clone(),
+            l1_until: now.saturating_add(most.min(left_ms)),
+            life_until: left.map(|left| left.map_or(NEVER, |ms| now.saturating_add(ms))),
+            link: self.generation_in_use(),
+            era: self.era(),
+        }
+    }
+
+    /// Turns what Redis said into what the caller gets: after a failure L1 answers, verified or not.
+    fn found(&self, key: &Key, found: Found, strict: bool) -> Result<Option<Payload>, CacheError> {
+        match found {
+            Found::Hit(payload) => {
+                self.counters.l2_hits.fetch_add(1, Relaxed);
+                Ok(Some(payload))
+            }
+            Found::Miss(_) => {
+                self.counters.l2_misses.fetch_add(1, Relaxed);
+                Ok(None)
+            }
+            Found::Failed(failure) if strict && self.link.is_some() => {
+                Err(self.failed(&failure, key))
+            }
+            Found::Failed(_) => Ok(self.unverified(key)),
+        }
+    }
+
+    /// What L1 holds, also from before the link came back: better than nothing while Redis does not answer.
+    pub(super) fn unverified(&self, key: &Key) -> Option<Payload> {
+        let entry = self.l1.as_ref()?.get(key, clock::now())?;
+        Some(entry.payload.clone())
+    }
+
+    pub(super) fn count_l1_miss(&self) {
+        if self.l1.is_some() {
+            self.counters.l1_misses.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+fn life_outcome(left: Option<Option<u64>>) -> Outcome {
+    match left {
+        None => Outcome::Undefined,
+        Some(None) => Outcome::Null,
+        // Exact up to 2^53 ms, which is 285,000 years.
+        #[expect(clippy::cast_precision_loss, reason = "no life is that long")]
+        Some(Some(ms)) => Outcome::Number(ms as f64),
+    }
+}
+
+/// Collects the values of `get_many`; the last one settles the waiter.
+struct Gather {
+    slots: Mutex<Vec<Option<Payload>>>,
+    error: Mutex<Option<CacheError>>,
+    /// Values that are missing, and one for the caller who is still on the stack.
+    missing: AtomicUsize,
+    waiter: Mutex<Option<Waiter>>,
+}
+
+impl Gather {
+    fn new(count: usize, waiter: Waiter) -> Self {
+        Self {
+            slots: Mutex::new(vec![None; count]),
+            error: Mutex::new(None),
+            missing: AtomicUsize::new(count + 1),
+            waiter: Mutex::new(Some(waiter)),
+        }
+    }
+
+    fn put(&self, at: usize, found: Result<Option<Payload>, CacheError>) {
+        match found {
+            Ok(payload) => self.slots.lock()[at] = payload,
+            Err(error) => *self.error.lock() = Some(error),
+        }
+        if let Some((waiter, outcome)) = self.arrived() {
+            waiter.settle(outcome);
+        }
+    }
+
+    /// The outcome, if everything is there already.
+    fn now(&self) -> Option<Outcome> {
+        let (waiter, outcome) = self.arrived()?;
+        waiter.now(outcome)
+    }
+
+    fn arrived(&self) -> Option<(Waiter, Outcome)> {
+        if self.missing.fetch_sub(1, SeqCst) > 1 {
+            return None;
+        }
+        let waiter = self.waiter.lock().take()?;
+        let outcome = match self.error.lock().take() {
+            Some(error) => Outcome::Error(error),
+            None => Outcome::Many(std::mem::take(&mut *self.slots.lock())),
+        };
+        Some((waiter, outcome))
+    }
+}

@@ -1,0 +1,287 @@
+//! What the cache says of itself: `health()`, `stats()` and `metrics()`. Reads counters and the link's figures; costs
+//! microseconds, so that it may be called as often as one likes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, SeqCst},
+    },
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Value, json};
+
+use super::Cache;
+use crate::{
+    entry::Payload,
+    l1::Figures,
+    resilience::state::LinkState,
+    telemetry::{
+        counters::EvictionCause,
+        prometheus::{self, Snapshot},
+    },
+};
+
+/// A life below this many ms is probably meant in seconds.
+const SHORT_TTL_MS: u64 = 1_000;
+
+impl Cache {
+    /// The health report as JSON text.
+    #[must_use]
+    pub fn health(&self, verbose: bool) -> String {
+        let figures = self.figures();
+        let mut report = json!({
+            "status": self.status(),
+            "cache": {
+                "mode": self.mode(),
+                "l1": self.l1_health(figures),
+                "l2": self.l2_health(),
+                "pending_invalidations": self.pending_invalidations(),
+                "quota": null,
+                "advice": self.advice(),
+            },
+        });
+        if let Some(link) = self.link.as_ref().filter(|_| verbose) {
+            let status = link.status.lock();
+            let events = status
+                .events
+                .iter()
+                .map(|(at, what)| json!({ "at": iso(*at), "event": what }));
+            report["cache"]["l2"]["events"] = events.collect();
+            report["cache"]["l2"]["info"] = status.info.clone().into();
+        }
+        report.to_string()
+    }
+
+    fn status(&self) -> &'static str {
+        if self.is_closed() {
+            return "closed";
+        }
+        let forced = self.memory_mode() && !self.config.memory_mode;
+        let usable = match self.state() {
+            LinkState::Up => true,
+            // Nobody wanted it yet, or nobody is to have it.
+            LinkState::Idle => {
+                self.link.is_none() || self.memory_mode() || self.generation_in_use() == 0
+            }
+            LinkState::Connecting
+            | LinkState::Recovering
+            | LinkState::Suspect
+            | LinkState::Down
+            | LinkState::Closed => false,
+        };
+        if usable && !forced {
+            "healthy"
+        } else {
+            "degraded"
+        }
+    }
+
+    /// Which tiers serve now.
+    fn mode(&self) -> &'static str {
+        if self.generation_in_use() == 0 {
+            "memory"
+        } else {
+            "tiered"
+        }
+    }
+
+    fn l1_health(&self, figures: Figures) -> Value {
+        let counts = self.counters.read();
+        let asked = counts.l1_hits + counts.l1_misses;
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let rate = if asked == 0 {
+            0.0
+        } else {
+            counts.l1_hits as f64 / asked as f64
+        };
+        json!({
+            "hits": counts.l1_hits,
+            "misses": counts.l1_misses,
+            "sets": counts.l1_sets,
+            "deletes": counts.l1_deletes,
+            "size": figures.entries,
+            "hitRate": rate,
+            "bytes": figures.bytes,
+            "maxBytes": self.l1.as_ref().map_or(0, crate::l1::L1::max_bytes),
+            "evictions": figures.evicted + figures.expired,
+        })
+    }
+
+    fn l2_health(&self) -> Value {
+        let reason = self
+            .link
+            .as_ref()
+            .map(|_| "this version does not hear of other processes' writes");
+        let mut report = json!({
+            "total_commands": null,
+            "total_connections": null,
+            "total_keys": null,
+            "state": self.state().as_str(),
+            "latency_ms": null,
+            "last_ping": null,
+            "last_error": null,
+            "commands": self.counters.l2_commands.load(Relaxed),
+            "reconnects": self.counters.l2_reconnects.load(Relaxed),
+            "in_flight": 0,
+            "breaker": self.breaker_state(),
+            "admission": if self.generation_in_use() == 0 { 0 } else { 1 },
+            "invalidation": { "mode": "off", "reason": reason, "losses": 0 },
+        });
+        let Some(link) = &self.link else {
+            return report;
+        };
+        let mut status = link.status.lock();
+        status.watched = true;
+        report["total_commands"] = status.server.total_commands.into();
+        report["total_connections"] = status.server.total_connections.into();
+        report["total_keys"] = status.server.total_keys.into();
+        report["latency_ms"] = status
+            .latency_ms
+            .map(|ms| (ms * 1_000.0).round() / 1_000.0)
+            .into();
+        report["last_ping"] = status.last_ping.map(iso).into();
+        report["in_flight"] = status.in_flight.into();
+        report["last_error"] = status.last_error.as_ref().map_or(
+            Value::Null,
+            |error| json!({ "code": error.code, "message": error.message, "at": iso(error.at) }),
+        );
+        report
+    }
+
+    fn breaker_state(&self) -> &'static str {
+        "closed"
+    }
+
+    fn pending_invalidations(&self) -> usize {
+        self.link.as_ref().map_or(0, |link| link.port.journaled())
+    }
+
+    fn advice(&self) -> Value {
+        let mut list = Vec::new();
+        let mut say =
+            |code: &str, message: &str| list.push(json!({ "code": code, "message": message }));
+        if !self.config.logger {
+            say(
+                "no-logger",
+                "Pass a logger: without one nobody reads of outages.",
+            );
+        }
+        if self.link.is_some() && self.config.prefix.is_empty() {
+            say(
+                "namespace-empty",
+                "Set a namespace, so that keys do not collide with other programs' and clear() is possible.",
+            );
+        }
+        if self.short_ttl.load(Relaxed) || self.config.l2.ttl_ms.is_some_and(|ms| ms < SHORT_TTL_MS)
+        {
+            say(
+                "ttl-looks-like-seconds",
+                "A ttl below 1,000 was used: durations are milliseconds.",
+            );
+        }
+        list.into()
+    }
+
+    /// Notes a life that was probably meant in seconds.
+    pub(super) fn note_ttl(&self, ttl_ms: u64) {
+        if ttl_ms < SHORT_TTL_MS {
+            self.short_ttl.store(true, Relaxed);
+        }
+    }
+
+    /// All figures since the start as flat JSON.
+    #[must_use]
+    pub fn stats(&self) -> String {
+        let (counts, figures) = (self.counters.read(), self.figures());
+        json!({
+            "l1Hits": counts.l1_hits,
+            "l1Misses": counts.l1_misses,
+            "l1Sets": counts.l1_sets,
+            "l1Deletes": counts.l1_deletes,
+            "l1Evictions": figures.evicted + figures.expired,
+            "l1Entries": figures.entries,
+            "l1Bytes": figures.bytes,
+            "l2Hits": counts.l2_hits,
+            "l2Misses": counts.l2_misses,
+            "l2Commands": counts.l2_commands,
+            "l2Errors": counts.l2_errors.iter().sum::<u64>(),
+            "l2Timeouts": counts.l2_timeouts,
+            "l2Reconnects": counts.l2_reconnects,
+            "loads": counts.loads.iter().sum::<u64>(),
+            "staleServed": counts.stale_served,
+            "stampedesPrevented": counts.stampedes_prevented,
+            "commandsSaved": counts.commands_saved,
+            "pendingInvalidations": self.pending_invalidations(),
+        })
+        .to_string()
+    }
+
+    /// The figures for Prometheus.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let figures = self.figures();
+        let mut counts = self.counters.read();
+        counts.l1_evictions[EvictionCause::Size as usize] = figures.evicted;
+        counts.l1_evictions[EvictionCause::Expired as usize] = figures.expired;
+        let mut snapshot = Snapshot {
+            cache: self.name.clone(),
+            counts,
+            l1_entries: figures.entries,
+            l1_bytes: figures.bytes,
+            l1_max_bytes: self.l1.as_ref().map_or(0, crate::l1::L1::max_bytes),
+            l2_keys: None,
+            l2_connections: 0,
+            l2_in_flight: 0,
+            l2_state: self.state().as_str(),
+            breaker_state: self.breaker_state(),
+            pending_invalidations: self.pending_invalidations() as u64,
+            quota_used_ratio: None,
+            version: env!("CARGO_PKG_VERSION"),
+            mode: self.mode(),
+        };
+        if let Some(link) = &self.link {
+            let mut status = link.status.lock();
+            status.watched = true;
+            snapshot.l2_keys = status.server.total_keys;
+            snapshot.l2_connections = status.connections;
+            snapshot.l2_in_flight = status.in_flight;
+        }
+        snapshot
+    }
+
+    fn figures(&self) -> Figures {
+        self.l1
+            .as_ref()
+            .map(crate::l1::L1::figures)
+            .unwrap_or_default()
+    }
+
+    /// What L1 holds under `key`, without I/O and without being counted.
+    #[must_use]
+    pub fn peek(&self, key: &[u8]) -> Option<Payload> {
+        self.hit(key).map(|entry| entry.payload.clone())
+    }
+
+    /// Closes the cache when nobody waits for it.
+    pub fn close_unheard(self: &Arc<Self>) {
+        if !self.closed.swap(true, SeqCst)
+            && let Some(link) = &self.link
+        {
+            let (done, _) = tokio::sync::oneshot::channel();
+            link.control(crate::l2::Control::Close(done));
+        }
+    }
+}
+
+/// The Prometheus text of several caches, each family once.
+#[must_use]
+pub fn metrics_of(caches: &[&Arc<Cache>], open_metrics: bool) -> String {
+    let snapshots: Vec<_> = caches.iter().map(|cache| cache.snapshot()).collect();
+    prometheus::render(&snapshots, open_metrics)
+}
+
+fn iso(unix_ms: u64) -> String {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms);
+    humantime::format_rfc3339_millis(at).to_string()
+}

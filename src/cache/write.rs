@@ -1,0 +1,516 @@
+//! Writing: L1 first, under the stripe lock, then the command to Redis in the same order; what Redis did not confirm
+//! is journaled.
+
+use std::sync::{
+    Arc,
+    atomic::Ordering::{Relaxed, SeqCst},
+};
+
+use redis::{Cmd, Value};
+
+use super::{Cache, Key, Outcome, Waiter};
+use crate::{
+    clock::{self, NEVER},
+    config::Format,
+    entry::{
+        Entry, Life, Payload,
+        wire::{self, Context},
+    },
+    error::{CacheError, Code},
+    l1::Put,
+    l2::{
+        commands::{self, OnlyIf},
+        port::{Failure, Reply, Request},
+    },
+};
+
+/// How long past `l1.ttl` L1 keeps what was written while Redis is away, in ms.
+const AWAY_EXTRA_MS: u64 = 60_000;
+
+/// A life as the caller put it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ttl {
+    /// Nothing was said: the cache's own.
+    #[default]
+    Default,
+    /// It never ends.
+    Never,
+    /// So many ms.
+    Ms(u64),
+}
+
+impl From<Option<u64>> for Ttl {
+    fn from(ms: Option<u64>) -> Self {
+        ms.map_or(Self::Never, Self::Ms)
+    }
+}
+
+/// The options of a write.
+#[derive(Debug, Clone, Default)]
+pub struct WriteOptions {
+    /// The entry's life.
+    pub ttl: Ttl,
+    /// The most that L1 keeps it, in ms.
+    pub l1_ttl: Option<u64>,
+    /// How long past its life a loader may serve it, in ms.
+    pub stale_for: Option<u64>,
+    /// The share by which the life may be shortened.
+    pub jitter: Option<f64>,
+    /// Whether to settle as soon as L1 holds it.
+    pub no_wait: bool,
+    /// Only if it is or is not there.
+    pub only_if: Option<OnlyIf>,
+    /// Whether failures of Redis reject.
+    pub strict: Option<bool>,
+}
+
+/// The lives of a value in both tiers, after one draw of jitter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lives {
+    l2: Life,
+    l1_ms: u64,
+}
+
+/// One write, ready to be carried out.
+pub(super) struct Write<'a> {
+    pub key: &'a Key,
+    pub payload: Payload,
+    pub options: &'a WriteOptions,
+}
+
+type Told = Box<dyn FnOnce(&Arc<Cache>, Reply) + Send>;
+
+impl Cache {
+    /// Stores a value in both tiers.
+    pub fn set(
+        self: &Arc<Self>,
+        key: &Key,
+        payload: Payload,
+        options: &WriteOptions,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        if self.is_closed() {
+            return waiter.now(Outcome::Error(Self::closed_error()));
+        }
+        let strict = self.strict(options.strict);
+        if payload.data.len() > self.config.l2.max_value_bytes && self.link.is_some() && strict {
+            return waiter.now(Outcome::Error(self.too_large(key, &payload)));
+        }
+        let write = Write {
+            key,
+            payload,
+            options,
+        };
+        if let Some(only_if) = options.only_if {
+            return self.set_only_if(write, only_if, waiter);
+        }
+        if self.open_link().is_none() {
+            self.put_away(&write);
+            return waiter.now(self.away(key, strict, Outcome::Undefined));
+        }
+        if options.no_wait {
+            self.background.fetch_add(1, SeqCst);
+            self.store(
+                write,
+                None,
+                Box::new(|cache, _| drop(cache.background.fetch_sub(1, SeqCst))),
+            );
+            return waiter.now(Outcome::Undefined);
+        }
+        let asked = Arc::clone(key);
+        let told = move |cache: &Arc<Self>, reply: Reply| {
+            waiter.settle(match reply {
+                Err(failure) if strict => Outcome::Error(cache.failed(&failure, &asked)),
+                Ok(_) | Err(_) => Outcome::Undefined,
+            });
+        };
+        self.store(write, None, Box::new(told));
+        None
+    }
+
+    /// Puts a value into L1 and sends it to Redis; `told` hears of Redis' answer.
+    pub(super) fn store(self: &Arc<Self>, write: Write<'_>, only_if: Option<OnlyIf>, told: Told) {
+        let lives = self.lives(write.options);
+        let cmd = self.set_command(&write, lives, only_if);
+        let mut locked = self.table.lock(write.key);
+        locked.mutate(|| self.put(&write, lives));
+        self.send_write(&[Arc::clone(write.key)], cmd, told);
+        drop(locked);
+    }
+
+    /// Puts a value into L1 while Redis is away.
+    fn put_away(self: &Arc<Self>, write: &Write<'_>) {
+        let lives = self.lives(write.options);
+        let mut locked = self.table.lock(write.key);
+        locked.mutate(|| self.put(write, lives));
+        self.distrust(write.key);
+        drop(locked);
+    }
+
+    pub(super) fn put(self: &Arc<Self>, write: &Write<'_>, lives: Lives) {
+        self.counters.l1_sets.fetch_add(1, Relaxed);
+        let Some(l1) = &self.l1 else {
+            return;
+        };
+        let now = clock::now();
+        let entry = Entry {
+            payload: write.payload.clone(),
+            l1_until: now.saturating_add(lives.l1_ms),
+            life_until: Some(lives.l2.ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms))),
+            link: self.generation_in_use(),
+            era: self.era(),
+        };
+        self.after_put(l1.put(write.key, entry));
+    }
+
+    /// Puts a counter into L1 of a cache that has no other tier; an existing one keeps its life.
+    pub(super) fn put_counter(
+        self: &Arc<Self>,
+        key: &Key,
+        payload: Payload,
+        life: Option<(u64, Option<u64>)>,
+        ttl: Ttl,
+    ) {
+        let Some(l1) = &self.l1 else { return };
+        let (l1_until, life_until) = life.unwrap_or_else(|| {
+            let until = match ttl {
+                Ttl::Ms(ms) => clock::now().saturating_add(ms),
+                Ttl::Default | Ttl::Never => NEVER,
+            };
+            (until, Some(until))
+        });
+        let entry = Entry {
+            payload,
+            l1_until,
+            life_until,
+            link: 0,
+            era: self.era(),
+        };
+        self.after_put(l1.put(key, entry));
+    }
+
+    pub(super) fn after_put(self: &Arc<Self>, put: Put) {
+        if put == Put::UpkeepDue {
+            let cache = Arc::clone(self);
+            self.runtime.spawn_blocking(move || {
+                if let Some(l1) = &cache.l1 {
+                    l1.upkeep();
+                }
+            });
+        }
+    }
+
+    /// SET of what is to be stored, or UNLINK of what was there if it is too large to be sent.
+    pub(super) fn set_command(
+        &self,
+        write: &Write<'_>,
+        lives: Lives,
+        only_if: Option<OnlyIf>,
+    ) -> Cmd {
+        let key = write.key;
+        if write.payload.data.len() > self.config.l2.max_value_bytes {
+            let CacheError { message, .. } = self.too_large(key, &write.payload);
+            self.notices.warn("value-too-large", &message);
+            return commands::unlink(&[key]);
+        }
+        let expire = lives
+            .l2
+            .ttl_ms
+            .map(|ms| ms.saturating_add(lives.l2.stale_ms));
+        let bare = self.config.l2.format == Format::Plain
+            || (write.payload.is_integer() && lives.l2.stale_ms == 0);
+        if bare {
+            return commands::set(key, &write.payload.data, expire, only_if);
+        }
+        let context = Context {
+            key,
+            unix_ms: clock::unix(),
+            epoch: self.epoch(),
+        };
+        commands::set(
+            key,
+            &wire::encode(context, &write.payload, lives.l2),
+            expire,
+            only_if,
+        )
+    }
+
+    fn too_large(&self, key: &Key, payload: &Payload) -> CacheError {
+        let (size, most) = (payload.data.len(), self.config.l2.max_value_bytes);
+        let text = format!(
+            "a value of {size} bytes exceeds l2.maxValueBytes ({most}) and is not sent to Redis"
+        );
+        CacheError::new(Code::ValueTooLarge, text).key(self.shown(key))
+    }
+
+    pub(super) fn lives(&self, options: &WriteOptions) -> Lives {
+        let shorten = 1.0 - options.jitter.unwrap_or(self.config.jitter) * fastrand::f64();
+        let ttl = match options.ttl {
+            Ttl::Default => self.config.l2.ttl_ms,
+            Ttl::Never => None,
+            Ttl::Ms(ms) => {
+                self.note_ttl(ms);
+                Some(ms)
+            }
+        };
+        let shortened = |ms: u64| {
+            #[expect(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a share of a life between 0 and 2^53 ms"
+            )]
+            let ms = (ms as f64 * shorten).ceil() as u64;
+            ms.max(1)
+        };
+        let ttl_ms = ttl.map(shortened);
+        let l1_ttl = self.config.l1.as_ref().map_or(0, |l1| l1.ttl_ms);
+        let asked = shortened(options.l1_ttl.unwrap_or(l1_ttl));
+        let most = match &self.link {
+            None => NEVER,
+            Some(_) if self.memory_mode() => NEVER,
+            Some(link) if link.port.is_open() => asked,
+            Some(_) => l1_ttl.saturating_add(AWAY_EXTRA_MS),
+        };
+        Lives {
+            l1_ms: ttl_ms.unwrap_or(NEVER).min(most),
+            l2: Life {
+                ttl_ms,
+                stale_ms: options.stale_for.unwrap_or(0),
+            },
+        }
+    }
+
+    /// Sends a command that changes `keys`. Call it under the stripe lock of a single key, or for several keys after
+    /// each was changed in L1. What Redis does not confirm is journaled before `told` hears of it.
+    pub(super) fn send_write(self: &Arc<Self>, keys: &[Key], cmd: Cmd, told: Told) {
+        let Some(link) = self.link.clone() else {
+            told(self, Err(Failure::Unavailable));
+            return;
+        };
+        let held = link.port.journaled() > 0;
+        let mark = {
+            let mut journal = link.journal.lock();
+            if held {
+                keys.iter().for_each(|key| journal.begin_write(key));
+            }
+            journal.mark()
+        };
+        let (cache, written) = (Arc::clone(self), keys.to_vec());
+        let settle = Box::new(move |reply: Reply| {
+            for key in &written {
+                if held {
+                    link.journal.lock().end_write(key);
+                }
+                cache.note_reply(key, mark, &reply);
+            }
+            told(&cache, reply);
+        });
+        self.submit(Request::Write(cmd, keys.to_vec()), self.deadline(), settle);
+    }
+
+    /// What the end of a write means for the journal.
+    fn note_reply(&self, key: &Key, mark: u64, reply: &Reply) {
+        let Some(link) = &self.link else { return };
+        match reply {
+            Ok(_) if link.port.journaled() > 0 => link.trust(key, mark),
+            Ok(_) => (),
+            Err(Failure::Refused(error)) if error.code() == "NOPERM" => {
+                let text = format!(
+                    "Redis refuses to write this key to this user: {}",
+                    error.details().unwrap_or_default()
+                );
+                self.notices.warn("write-forbidden", &text);
+            }
+            Err(_) => link.distrust(key),
+        }
+    }
+
+    /// Journals a key that was changed while Redis is away.
+    pub(super) fn distrust(&self, key: &Key) {
+        if let Some(link) = &self.link {
+            link.distrust(key);
+        }
+    }
+
+    /// What a write comes to while Redis is away: L1's part, or the error of a strict call.
+    pub(super) fn away(&self, key: &Key, strict: bool, local: Outcome) -> Outcome {
+        if strict && self.link.is_some() {
+            Outcome::Error(self.failed(&Failure::Unavailable, key))
+        } else {
+            local
+        }
+    }
+
+    fn set_only_if(
+        self: &Arc<Self>,
+        write: Write<'_>,
+        only_if: OnlyIf,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        let lives = self.lives(write.options);
+        let mut locked = self.table.lock(write.key);
+        if self.link.is_none() {
+            let there = self
+                .l1
+                .as_ref()
+                .is_some_and(|l1| l1.get(write.key, clock::now()).is_some());
+            let done = there == (only_if == OnlyIf::Present);
+            if done {
+                locked.mutate(|| self.put(&write, lives));
+            }
+            return waiter.now(Outcome::Bool(done));
+        }
+        if self.open_link().is_none() {
+            return waiter.now(Outcome::Error(
+                self.failed(&Failure::Unavailable, write.key),
+            ));
+        }
+        // Who wins is Redis' to say: until the next read L1 does not know.
+        locked.mutate(|| self.drop_from_l1(write.key));
+        let cmd = self.set_command(&write, lives, Some(only_if));
+        let asked = Arc::clone(write.key);
+        let told = move |cache: &Arc<Self>, reply: Reply| {
+            waiter.settle(match reply {
+                Ok(value) => Outcome::Bool(value != Value::Nil),
+                Err(failure) => Outcome::Error(cache.failed(&failure, &asked)),
+            });
+        };
+        self.send_write(&[Arc::clone(write.key)], cmd, Box::new(told));
+        drop(locked);
+        None
+    }
+
+    pub(super) fn drop_from_l1(&self, key: &Key) -> bool {
+        self.l1.as_ref().is_some_and(|l1| {
+            let now = clock::now();
+            l1.take(key).is_some_and(|entry| !entry.expired(now))
+        })
+    }
+
+    /// Stores several values; settles once all are.
+    pub fn set_many(
+        self: &Arc<Self>,
+        writes: Vec<(Key, Payload, WriteOptions)>,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        if self.is_closed() {
+            return waiter.now(Outcome::Error(Self::closed_error()));
+        }
+        let all = Arc::new(super::notices::All::new(writes.len(), waiter));
+        for (key, payload, options) in writes {
+            let strict = self.strict(options.strict);
+            let write = Write {
+                key: &key,
+                payload,
+                options: &options,
+            };
+            if strict
+                && write.payload.data.len() > self.config.l2.max_value_bytes
+                && self.link.is_some()
+            {
+                all.done(Some(self.too_large(&key, &write.payload)));
+            } else if self.open_link().is_none() {
+                self.put_away(&write);
+                all.done(match self.away(&key, strict, Outcome::Undefined) {
+                    Outcome::Error(error) => Some(error),
+                    _ => None,
+                });
+            } else {
+                let (all, asked) = (Arc::clone(&all), Arc::clone(&key));
+                let told = move |cache: &Arc<Self>, reply: Reply| {
+                    all.done(
+                        reply
+                            .err()
+                            .filter(|_| strict)
+                            .map(|failure| cache.failed(&failure, &asked)),
+                    );
+                };
+                self.store(write, None, Box::new(told));
+            }
+        }
+        all.now()
+    }
+
+    /// Gives a key another life; true if it is there.
+    pub fn touch(
+        self: &Arc<Self>,
+        key: &Key,
+        ttl_ms: Option<u64>,
+        strict: Option<bool>,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        let life = wire::life_patch(clock::unix(), ttl_ms);
+        let expiry = ttl_ms.map_or(commands::Expiry::Never, commands::Expiry::After);
+        let cmd = commands::rewrite_life(key, &life, expiry);
+        self.rewrite(key, cmd, Some(ttl_ms), strict, waiter)
+    }
+
+    /// Ends a key's freshness but keeps what a loader may still serve; true if it is there.
+    pub fn mark_stale(
+        self: &Arc<Self>,
+        key: &Key,
+        strict: Option<bool>,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        let life = wire::life_patch(clock::unix().saturating_sub(1), Some(1));
+        let cmd = commands::rewrite_life(key, &life, commands::Expiry::Keep);
+        self.rewrite(key, cmd, None, strict, waiter)
+    }
+
+    /// Changes the life of a key in both tiers; without a new life it leaves L1.
+    fn rewrite(
+        self: &Arc<Self>,
+        key: &Key,
+        cmd: Cmd,
+        life: Option<Option<u64>>,
+        strict: Option<bool>,
+        waiter: Waiter,
+    ) -> Option<Outcome> {
+        if self.is_closed() {
+            return waiter.now(Outcome::Error(Self::closed_error()));
+        }
+        let strict = self.strict(strict);
+        let mut locked = self.table.lock(key);
+        let had = locked.mutate(|| self.relive(key, life));
+        if self.open_link().is_none() {
+            if had || life.is_none() {
+                self.distrust(key);
+            }
+            return waiter.now(self.away(key, strict, Outcome::Bool(had)));
+        }
+        let asked = Arc::clone(key);
+        let told = move |cache: &Arc<Self>, reply: Reply| {
+            waiter.settle(match reply {
+                Ok(value) => Outcome::Bool(had || commands::integer(&value) == Some(1)),
+                Err(failure) if strict => Outcome::Error(cache.failed(&failure, &asked)),
+                Err(_) => Outcome::Bool(had),
+            });
+        };
+        self.send_write(&[Arc::clone(key)], cmd, Box::new(told));
+        drop(locked);
+        None
+    }
+
+    fn relive(self: &Arc<Self>, key: &Key, life: Option<Option<u64>>) -> bool {
+        let Some(l1) = &self.l1 else { return false };
+        let now = clock::now();
+        let Some(old) = l1.take(key).filter(|entry| !entry.expired(now)) else {
+            return false;
+        };
+        let Some(ttl_ms) = life else { return true };
+        let options = WriteOptions {
+            ttl: ttl_ms.map_or(Ttl::Never, Ttl::Ms),
+            jitter: Some(0.0),
+            ..WriteOptions::default()
+        };
+        let lives = self.lives(&options);
+        let entry = Entry {
+            l1_until: now.saturating_add(lives.l1_ms),
+            life_until: Some(ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms))),
+            ..Entry::clone(&old)
+        };
+        self.after_put(l1.put(key, entry));
+        true
+    }
+}

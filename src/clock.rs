@@ -1,0 +1,38 @@
+//! The two clocks: one for deadlines and TTLs in memory, which counts the time a machine was suspended, and the wall
+//! clock, for what is written to Redis. Everything else takes `now` as an argument.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The end of time: what never expires expires then.
+pub const NEVER: u64 = u64::MAX;
+
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn since_boot() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    #[cfg(target_os = "linux")]
+    const CLOCK: ClockId = ClockId::Boottime;
+    // On macOS the monotonic clock goes on while the machine sleeps; `Instant` does not.
+    #[cfg(target_os = "macos")]
+    const CLOCK: ClockId = ClockId::Monotonic;
+    Duration::try_from(clock_gettime(CLOCK)).unwrap_or_default()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn since_boot() -> Duration {
+    use std::{sync::OnceLock, time::Instant};
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}
+
+/// Milliseconds on a monotonic clock that counts suspended time.
+#[must_use]
+pub fn now() -> u64 {
+    u64::try_from(since_boot().as_millis()).unwrap_or(NEVER)
+}
+
+/// Milliseconds since 1970 on the wall clock.
+#[must_use]
+pub fn unix() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(NEVER)
+}

@@ -1,0 +1,162 @@
+//! What must happen between a handshake and the first read: everything in the journal is deleted in Redis, so that
+//! nobody finds the value from before an outage. An entry leaves the journal only on its own good reply.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, SeqCst},
+    },
+    time::Duration,
+};
+
+use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
+
+use super::{Link, commands};
+use crate::{config::Config, resilience::glob};
+
+/// Keys deleted in one pipeline.
+const KEYS: usize = 64;
+/// Keys a step of SCAN looks at.
+const SCAN_COUNT: usize = 500;
+/// How long one exchange of the replay may take.
+const EXCHANGE_MS: u64 = 5_000;
+
+/// The replay failed: the connection or the server did. What was not confirmed is still in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unconfirmed;
+
+/// Replays the journal. May be cancelled: what was not confirmed is still in it.
+///
+/// # Errors
+/// If an exchange failed or was refused.
+pub async fn replay(
+    link: &Arc<Link>,
+    config: &Config,
+    redis: &mut MultiplexedConnection,
+) -> Result<(), Unconfirmed> {
+    let mut replay = Replay { link, redis };
+    if config.prefix.is_empty() {
+        replay.read_epoch().await?;
+    }
+    replay.collapse(&config.prefix).await?;
+    replay.patterns().await?;
+    replay.keys().await
+}
+
+/// The key of the epoch where there is no namespace.
+const EPOCH_KEY: &str = "~epoch";
+
+struct Replay<'a> {
+    link: &'a Arc<Link>,
+    redis: &'a mut MultiplexedConnection,
+}
+
+impl Replay<'_> {
+    async fn read_epoch(&mut self) -> Result<(), Unconfirmed> {
+        let mut get = redis::cmd("GET");
+        get.arg(EPOCH_KEY);
+        let text = commands::bytes(self.one(get).await?).unwrap_or_default();
+        let epoch = String::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        self.link.epoch.store(epoch.unwrap_or(0), SeqCst);
+        Ok(())
+    }
+
+    /// More changed than the journal holds: the namespace is emptied, or, where there is none and other programs'
+    /// keys are there too, a new epoch makes all our entries misses.
+    async fn collapse(&mut self, prefix: &str) -> Result<(), Unconfirmed> {
+        let wipe = self.link.journal.lock().begin_wipe();
+        let Some(wipe) = wipe else { return Ok(()) };
+        if prefix.is_empty() {
+            let epoch = fastrand::u64(1..);
+            let mut set = redis::cmd("SET");
+            set.arg(EPOCH_KEY).arg(epoch.to_string());
+            self.one(set).await?;
+            self.link.epoch.store(epoch, SeqCst);
+        } else {
+            let mut all = glob::escape(prefix.as_bytes());
+            all.push(b'*');
+            self.unlink_matches(&all).await?;
+        }
+        let mut journal = self.link.journal.lock();
+        journal.end_wipe(wipe);
+        self.link.port.note_journal(journal.pending());
+        Ok(())
+    }
+
+    async fn patterns(&mut self) -> Result<(), Unconfirmed> {
+        loop {
+            let next = self
+                .link
+                .journal
+                .lock()
+                .patterns()
+                .next()
+                .map(|(glob, seq)| (glob.to_vec(), seq));
+            let Some((pattern, seq)) = next else {
+                return Ok(());
+            };
+            self.unlink_matches(&pattern).await?;
+            let mut journal = self.link.journal.lock();
+            journal.acknowledge_pattern(&pattern, seq);
+            self.link.port.note_journal(journal.pending());
+        }
+    }
+
+    async fn keys(&mut self) -> Result<(), Unconfirmed> {
+        loop {
+            let due = self.link.journal.lock().batch(0, KEYS);
+            if due.is_empty() {
+                return Ok(());
+            }
+            let mut pipeline = redis::pipe();
+            for (key, _) in &due {
+                pipeline.add_command(commands::unlink(&[key]));
+            }
+            let replies = self.exchange(&pipeline).await?;
+            for ((key, seq), reply) in due.iter().zip(replies) {
+                if matches!(reply, Value::ServerError(_)) {
+                    return Err(Unconfirmed);
+                }
+                self.link.trust(key, *seq);
+            }
+        }
+    }
+
+    async fn unlink_matches(&mut self, pattern: &[u8]) -> Result<(), Unconfirmed> {
+        let mut cursor = "0".to_owned();
+        loop {
+            let step = self
+                .one(commands::scan(&cursor, pattern, SCAN_COUNT))
+                .await?;
+            let (next, keys) = commands::scanned(step).ok_or(Unconfirmed)?;
+            if !keys.is_empty() {
+                self.one(commands::unlink(&keys)).await?;
+            }
+            if next == "0" {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    async fn one(&mut self, cmd: Cmd) -> Result<Value, Unconfirmed> {
+        let mut pipeline = redis::pipe();
+        pipeline.add_command(cmd);
+        match self.exchange(&pipeline).await?.pop() {
+            Some(Value::ServerError(_)) | None => Err(Unconfirmed),
+            Some(value) => Ok(value),
+        }
+    }
+
+    async fn exchange(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, Unconfirmed> {
+        self.link
+            .counters
+            .l2_commands
+            .fetch_add(pipeline.len() as u64, Relaxed);
+        let reply = self.redis.send_packed_commands(pipeline, 0, pipeline.len());
+        let reply = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS), reply).await;
+        reply.map_err(|_| Unconfirmed)?.map_err(|_| Unconfirmed)
+    }
+}

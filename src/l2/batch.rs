@@ -1,0 +1,269 @@
+//! Cuts what is queued into pipelines: neighbouring reads are joined into an MGET, small commands travel together,
+//! large ones alone. Pure: what goes in comes out, in an order that never lets a read pass a write of its key.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use redis::{Cmd, Pipeline};
+
+use super::port::{Operation, Reply, Request, Settle};
+
+/// Commands in one pipeline.
+const MAX_COMMANDS: usize = 64;
+/// Bytes in one pipeline.
+const MAX_BYTES: usize = 64 << 10;
+/// A command above this size goes alone.
+const LARGE: usize = 16 << 10;
+/// Keys in one MGET.
+const MAX_JOINED: usize = 1_000;
+
+/// Someone who waits for a reply, and until when.
+pub struct Waiting {
+    /// When it settles at the latest, on `clock::now`.
+    pub deadline: u64,
+    settle: Option<Settle>,
+}
+
+impl Waiting {
+    /// Settles with `reply`, unless it was settled before.
+    pub fn settle(&mut self, reply: Reply) {
+        if let Some(settle) = self.settle.take() {
+            settle(reply);
+        }
+    }
+
+    /// Whether it still waits.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        self.settle.is_some()
+    }
+}
+
+/// Who waits for the reply to one command of a pipeline.
+pub enum Part {
+    /// One operation.
+    One(Waiting),
+    /// The reads joined in an MGET, in its order, with their keys for another try alone.
+    Joined(Vec<(Arc<[u8]>, Waiting)>),
+}
+
+/// A pipeline and those who wait for it, command by command.
+#[derive(Default)]
+pub struct Batch {
+    /// What to send.
+    pub pipeline: Pipeline,
+    /// Who waits for each command.
+    pub parts: Vec<Part>,
+    bytes: usize,
+}
+
+impl Part {
+    /// Everyone who waits for this reply.
+    pub fn waiting(&mut self) -> impl Iterator<Item = &mut Waiting> {
+        let (one, joined) = match self {
+            Self::One(waiting) => (Some(waiting), None),
+            Self::Joined(list) => (None, Some(list)),
+        };
+        one.into_iter()
+            .chain(joined.into_iter().flatten().map(|(_, waiting)| waiting))
+    }
+}
+
+impl Batch {
+    /// One command for one who waits.
+    #[must_use]
+    pub fn single(cmd: Cmd, waiting: Waiting) -> Self {
+        let mut batch = Self::default();
+        batch.push(cmd, Part::One(waiting), 0);
+        batch
+    }
+
+    fn push(&mut self, cmd: Cmd, part: Part, size: usize) {
+        self.pipeline.add_command(cmd);
+        self.parts.push(part);
+        self.bytes += size;
+    }
+
+    fn has_room(&self, size: usize) -> bool {
+        self.parts.is_empty()
+            || (self.parts.len() < MAX_COMMANDS && self.bytes + size <= MAX_BYTES && size <= LARGE)
+    }
+}
+
+/// Cuts `operations` into pipelines.
+#[must_use]
+pub fn cut(operations: VecDeque<Operation>) -> Vec<Batch> {
+    let mut cutter = Cutter::default();
+    for operation in operations {
+        cutter.add(operation);
+    }
+    cutter.flush_reads();
+    cutter.batches
+}
+
+/// The GET of one key.
+#[must_use]
+pub fn get(key: &[u8]) -> Cmd {
+    let mut cmd = redis::cmd("GET");
+    cmd.arg(key);
+    cmd
+}
+
+#[derive(Default)]
+struct Cutter {
+    batches: Vec<Batch>,
+    reads: Vec<(Arc<[u8]>, Waiting)>,
+    /// Keys written since the first of `reads`: a read of one of them may not join.
+    written: HashSet<Arc<[u8]>>,
+    /// Commands that were queued after the first of `reads`.
+    held: Vec<(Cmd, Waiting, usize)>,
+}
+
+impl Cutter {
+    fn add(&mut self, operation: Operation) {
+        let size = operation.size();
+        let waiting = Waiting {
+            deadline: operation.deadline,
+            settle: Some(operation.settle),
+        };
+        match operation.request {
+            Request::Get(key) => {
+                if self.reads.len() == MAX_JOINED || self.written.contains(&key) {
+                    self.flush_reads();
+                }
+                self.reads.push((key, waiting));
+            }
+            Request::Write(cmd, keys) => {
+                if self.reads.is_empty() {
+                    self.send(cmd, Part::One(waiting), size);
+                } else {
+                    self.written.extend(keys);
+                    self.held.push((cmd, waiting, size));
+                }
+            }
+            Request::Raw(cmd) => {
+                self.flush_reads();
+                self.send(cmd, Part::One(waiting), size);
+            }
+        }
+    }
+
+    /// Sends the joined reads, then what was queued behind the first of them.
+    fn flush_reads(&mut self) {
+        let mut reads = std::mem::take(&mut self.reads);
+        if reads.len() == 1 {
+            if let Some((key, waiting)) = reads.pop() {
+                self.send(get(&key), Part::One(waiting), key.len());
+            }
+        } else if !reads.is_empty() {
+            let mut cmd = redis::cmd("MGET");
+            let mut size = 0;
+            for (key, _) in &reads {
+                cmd.arg(&**key);
+                size += key.len() + 8;
+            }
+            self.send(cmd, Part::Joined(reads), size);
+        }
+        self.written.clear();
+        for (cmd, waiting, size) in std::mem::take(&mut self.held) {
+            self.send(cmd, Part::One(waiting), size);
+        }
+    }
+
+    fn send(&mut self, cmd: Cmd, part: Part, size: usize) {
+        if !self.batches.last().is_some_and(|last| last.has_room(size)) {
+            self.batches.push(Batch::default());
+        }
+        if let Some(last) = self.batches.last_mut() {
+            last.push(cmd, part, size);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(request: Request) -> Operation {
+        Operation {
+            request,
+            deadline: 0,
+            settle: Box::new(|_| ()),
+        }
+    }
+
+    fn read(key: &str) -> Operation {
+        operation(Request::Get(key.as_bytes().into()))
+    }
+
+    fn write(key: &str, size: usize) -> Operation {
+        let mut cmd = redis::cmd("SET");
+        cmd.arg(key).arg(vec![b'x'; size]);
+        operation(Request::Write(cmd, vec![key.as_bytes().into()]))
+    }
+
+    fn shape(operations: Vec<Operation>) -> Vec<Vec<String>> {
+        let name = |cmd: &Cmd| {
+            let args: Vec<String> = cmd
+                .args_iter()
+                .take(if cmd.args_iter().next().is_some() {
+                    4
+                } else {
+                    0
+                })
+                .map(|arg| match arg {
+                    redis::Arg::Simple(bytes) => {
+                        String::from_utf8_lossy(&bytes[..bytes.len().min(4)]).into_owned()
+                    }
+                    _ => "cursor".into(),
+                })
+                .collect();
+            args.join(" ")
+        };
+        cut(operations.into())
+            .iter()
+            .map(|batch| batch.pipeline.cmd_iter().map(name).collect())
+            .collect()
+    }
+
+    #[test]
+    fn reads_that_wait_together_leave_as_one_command() {
+        assert_eq!(
+            shape(vec![read("a"), read("b"), read("c")]),
+            [["MGET a b c"]]
+        );
+        assert_eq!(shape(vec![read("a")]), [["GET a"]]);
+        assert!(shape(vec![]).is_empty());
+    }
+
+    #[test]
+    fn a_read_never_passes_a_write_of_its_key_and_may_pass_others() {
+        let shape = shape(vec![
+            read("a"),
+            write("b", 1),
+            read("c"),
+            read("b"),
+            read("d"),
+        ]);
+        assert_eq!(shape, [["MGET a c", "SET b x", "MGET b d"]]);
+    }
+
+    #[test]
+    fn nothing_passes_a_raw_command() {
+        let raw = operation(Request::Raw(redis::cmd("INFO")));
+        let shape = shape(vec![read("a"), raw, read("b")]);
+        assert_eq!(shape, [["GET a", "INFO", "GET b"]]);
+    }
+
+    #[test]
+    fn pipelines_are_bounded_in_commands_and_bytes() {
+        let many = (0..130).map(|n| write(&n.to_string(), 1)).collect();
+        let lengths: Vec<usize> = shape(many).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [64, 64, 2]);
+        let large = vec![write("a", 1), write("b", 20 << 10), write("c", 1)];
+        let lengths: Vec<usize> = shape(large).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [1, 2]);
+    }
+}

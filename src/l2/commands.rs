@@ -1,0 +1,208 @@
+//! The Redis commands that evenkeel sends, each built in one place, and the reading of their replies.
+
+use redis::{Cmd, Value};
+
+use crate::entry::wire::{HEADER, LIFE_OFFSET, PREFIX};
+
+/// Whether a write depends on the key being there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnlyIf {
+    /// Only if it is not there: NX.
+    Absent,
+    /// Only if it is there: XX.
+    Present,
+}
+
+/// SET with its expiry in the same command.
+#[must_use]
+pub fn set(key: &[u8], value: &[u8], expire_ms: Option<u64>, only_if: Option<OnlyIf>) -> Cmd {
+    let mut cmd = redis::cmd("SET");
+    cmd.arg(key).arg(value);
+    if let Some(ms) = expire_ms {
+        cmd.arg("PX").arg(ms);
+    }
+    match only_if {
+        Some(OnlyIf::Absent) => cmd.arg("NX"),
+        Some(OnlyIf::Present) => cmd.arg("XX"),
+        None => &mut cmd,
+    };
+    cmd
+}
+
+/// UNLINK of one key or many.
+#[must_use]
+pub fn unlink<K: AsRef<[u8]>>(keys: &[K]) -> Cmd {
+    let mut cmd = redis::cmd("UNLINK");
+    for key in keys {
+        cmd.arg(key.as_ref());
+    }
+    cmd
+}
+
+/// One step of a SCAN over keys that match `pattern`.
+#[must_use]
+pub fn scan(cursor: &str, pattern: &[u8], count: usize) -> Cmd {
+    let mut cmd = redis::cmd("SCAN");
+    cmd.arg(cursor)
+        .arg("MATCH")
+        .arg(pattern)
+        .arg("COUNT")
+        .arg(count);
+    cmd
+}
+
+/// The cursor and the keys of a SCAN's reply.
+#[must_use]
+pub fn scanned(reply: Value) -> Option<(String, Vec<Vec<u8>>)> {
+    let Value::Array(parts) = reply else {
+        return None;
+    };
+    let [cursor, keys] = <[Value; 2]>::try_from(parts).ok()?;
+    let Value::Array(keys) = keys else {
+        return None;
+    };
+    let keys = keys.into_iter().filter_map(bytes).collect();
+    Some((String::from_utf8(bytes(cursor)?).ok()?, keys))
+}
+
+/// The start of a value, enough to read an envelope's life.
+#[must_use]
+pub fn header(key: &[u8]) -> Cmd {
+    let mut cmd = redis::cmd("GETRANGE");
+    cmd.arg(key).arg(0).arg(HEADER - 1);
+    cmd
+}
+
+/// PTTL.
+#[must_use]
+pub fn pttl(key: &[u8]) -> Cmd {
+    let mut cmd = redis::cmd("PTTL");
+    cmd.arg(key);
+    cmd
+}
+
+/// Replaces the life in an envelope and the key's expiry in one atomic step; 1 if the key is there. KEYS: the key.
+/// ARGV: the envelope's prefix, the offset of the life, the life, and the new expiry in ms, '' to keep it, 0 for none.
+const REWRITE_LIFE: &str = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end \
+    if redis.call('TYPE', KEYS[1]).ok ~= 'string' then return 0 end \
+    if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) == ARGV[1] then redis.call('SETRANGE', KEYS[1], ARGV[2], ARGV[3]) \
+    elseif ARGV[4] == '' then redis.call('DEL', KEYS[1]) return 1 end \
+    if ARGV[4] == '0' then redis.call('PERSIST', KEYS[1]) elseif ARGV[4] ~= '' then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end \
+    return 1";
+
+/// What becomes of a key's expiry when its life is rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// As it was. A value without an envelope, which cannot be marked stale, is deleted.
+    Keep,
+    /// After so many ms.
+    After(u64),
+    /// Never.
+    Never,
+}
+
+/// The script that `touch` and `markStale` run.
+#[must_use]
+pub fn rewrite_life(key: &[u8], life: &[u8; 12], expiry: Expiry) -> Cmd {
+    let mut cmd = redis::cmd("EVAL");
+    cmd.arg(REWRITE_LIFE)
+        .arg(1)
+        .arg(key)
+        .arg(&PREFIX[..])
+        .arg(LIFE_OFFSET)
+        .arg(&life[..]);
+    match expiry {
+        Expiry::Keep => cmd.arg(""),
+        Expiry::After(ms) => cmd.arg(ms.max(1)),
+        Expiry::Never => cmd.arg(0),
+    };
+    cmd
+}
+
+/// Counts a key up, and gives it a life in the same step if that created it.
+const INCREMENT_WITH_TTL: &str = "local fresh = redis.call('EXISTS', KEYS[1]) == 0 \
+    local n = redis.call('INCRBY', KEYS[1], ARGV[1]) \
+    if fresh then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end \
+    return n";
+
+/// INCRBY, with a life for a new key if one is given.
+#[must_use]
+pub fn increment(key: &[u8], by: i64, ttl_ms: Option<u64>) -> Cmd {
+    let Some(ttl_ms) = ttl_ms else {
+        let mut cmd = redis::cmd("INCRBY");
+        cmd.arg(key).arg(by);
+        return cmd;
+    };
+    let mut cmd = redis::cmd("EVAL");
+    cmd.arg(INCREMENT_WITH_TTL)
+        .arg(1)
+        .arg(key)
+        .arg(by)
+        .arg(ttl_ms);
+    cmd
+}
+
+/// The bytes of a string reply.
+#[must_use]
+pub fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.into_bytes()),
+        Value::Okay => Some(b"OK".to_vec()),
+        _ => None,
+    }
+}
+
+/// The number of an integer reply.
+#[must_use]
+pub const fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(number) => Some(*number),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(cmd: &Cmd) -> String {
+        let parts: Vec<String> = cmd
+            .args_iter()
+            .map(|arg| match arg {
+                redis::Arg::Simple(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                _ => "?".into(),
+            })
+            .collect();
+        parts.join(" ")
+    }
+
+    #[test]
+    fn a_set_carries_its_expiry_and_condition() {
+        assert_eq!(text(&set(b"k", b"v", Some(5), None)), "SET k v PX 5");
+        assert_eq!(
+            text(&set(b"k", b"v", None, Some(OnlyIf::Absent))),
+            "SET k v NX"
+        );
+        assert_eq!(
+            text(&set(b"k", b"v", Some(1), Some(OnlyIf::Present))),
+            "SET k v PX 1 XX"
+        );
+    }
+
+    #[test]
+    fn counting_is_one_command_with_or_without_a_life() {
+        assert_eq!(text(&increment(b"k", -2, None)), "INCRBY k -2");
+        assert!(text(&increment(b"k", 2, Some(9))).starts_with("EVAL "));
+    }
+
+    #[test]
+    fn a_scan_reply_is_a_cursor_and_keys() {
+        let reply = Value::Array(vec![
+            Value::BulkString(b"17".to_vec()),
+            Value::Array(vec![Value::BulkString(b"a".to_vec())]),
+        ]);
+        assert_eq!(scanned(reply), Some(("17".into(), vec![b"a".to_vec()])));
+        assert_eq!(scanned(Value::Nil), None);
+    }
+}

@@ -1,0 +1,47 @@
+use std::{fs, io, net::Ipv4Addr};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinHandle,
+};
+
+use super::*;
+use crate::config::Config;
+
+mod authority;
+#[cfg(target_os = "linux")]
+mod deaf;
+mod plain;
+mod tls;
+
+fn redis(options: &Value) -> Redis {
+    let config = Config::parse(&json!({ "redis": options }).to_string()).unwrap();
+    config.redis.expect("redis was given")
+}
+
+fn at(port: u16) -> Redis {
+    redis(&json!({ "host": "127.0.0.1", "port": port }))
+}
+
+async fn listen() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+async fn try_dial(redis: &Redis) -> Result<Dialed, DialError> {
+    let tls = redis.tls.as_ref().map(|tls| TlsContext::new(tls).unwrap());
+    dial_within(redis, tls.as_ref(), &mut None, Duration::from_secs(10)).await
+}
+
+async fn refused(redis: &Redis) -> DialError {
+    try_dial(redis).await.expect_err("nobody should be reached")
+}
+
+/// What the peer sees when it reads to the end.
+async fn end_of(mut stream: impl AsyncReadExt + Unpin) -> io::Result<usize> {
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).await
+}

@@ -1,0 +1,304 @@
+//! Makes a connection that is ready to use: dial, HELLO, AUTH, SELECT, and the server's own word that it is a master
+//! with its data loaded. Owns the reading of what can go wrong on the way, and the hints for the operator.
+
+use std::{net::IpAddr, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use redis::{
+    AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, RedisError, Value,
+    aio::MultiplexedConnection,
+};
+
+use super::{
+    Link, Question, Setting, commands,
+    dialer::{self, DialError},
+    link::Connection,
+    status::{LastError, Server},
+    tls::TlsContext,
+};
+use crate::resilience::backoff::{Class, Failure};
+
+/// How long the application may take to name credentials.
+const CREDENTIALS_MS: u64 = 2_000;
+/// Pipelines that may wait for the socket at once.
+const PIPELINES: usize = 1_024;
+/// How long to wait before asking a loading server again, growing from the first to the second.
+const LOADING_MS: (u64, u64) = (100, 2_000);
+
+/// Why there is no connection.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// How soon to try again.
+    pub failure: Failure,
+    /// What it was, with a hint.
+    pub error: LastError,
+    /// Whether the server does not know RESP3; worth another try at once with RESP2.
+    pub old_protocol: bool,
+}
+
+impl Refusal {
+    /// A refusal that shows by itself what it is.
+    #[must_use]
+    pub const fn new(class: Class, error: LastError) -> Self {
+        Self {
+            failure: Failure::Of(class),
+            error,
+            old_protocol: false,
+        }
+    }
+}
+
+impl From<DialError> for Refusal {
+    fn from(error: DialError) -> Self {
+        let message = match error.hint {
+            Some(hint) => format!("{} ({hint})", error.message),
+            None => error.message,
+        };
+        let unknown_host = error.code == "ENOTFOUND";
+        let mut refusal = Self::new(error.class, LastError::new(error.code, message));
+        if unknown_host {
+            refusal.failure = Failure::UnknownHost;
+        }
+        refusal
+    }
+}
+
+/// What is remembered from one try to the next.
+#[derive(Default)]
+pub struct Memory {
+    /// The address that answered last.
+    pub last_good: Option<IpAddr>,
+    /// The last credentials the application named.
+    credentials: Option<Credentials>,
+}
+
+#[derive(Clone, serde::Deserialize)]
+struct Credentials {
+    username: Option<String>,
+    password: Option<String>,
+}
+
+/// Connects and shakes hands. The caller bounds the time; dropping the future closes the socket.
+///
+/// # Errors
+/// Why there is no connection, and of which class that is.
+pub async fn connect(
+    link: &Link,
+    setting: &Setting,
+    tls: Option<&TlsContext>,
+    memory: &mut Memory,
+    protocol: ProtocolVersion,
+) -> Result<Connection, Refusal> {
+    let info = connection_info(setting, memory, protocol).await;
+    let dialed = dialer::dial(&setting.redis, tls, &mut memory.last_good).await?;
+    let config = AsyncConnectionConfig::new()
+        .set_response_timeout(None)
+        .set_connection_timeout(None)
+        .set_pipeline_buffer_size(PIPELINES);
+    let select = u64::from(setting.redis.db != 0);
+    link.counters.l2_commands.fetch_add(1 + select, Relaxed);
+    let made = MultiplexedConnection::new_with_config(&info, dialed.stream, config).await;
+    let (redis, driver) = made.map_err(|error| refusal(&error, protocol))?;
+    link.status.lock().connections = 1;
+    Ok(Connection {
+        redis,
+        driver: tokio::spawn(driver),
+        activity: dialed.activity,
+        reset: dialed.reset,
+    })
+}
+
+async fn connection_info(
+    setting: &Setting,
+    memory: &mut Memory,
+    protocol: ProtocolVersion,
+) -> RedisConnectionInfo {
+    let redis = &setting.redis;
+    if redis.credentials {
+        let answer = setting.application.ask(Question::Credentials);
+        let answer = tokio::time::timeout(Duration::from_millis(CREDENTIALS_MS), answer).await;
+        if let Ok(Ok(json)) = answer
+            && let Ok(credentials) = serde_json::from_str::<Credentials>(&json)
+        {
+            memory.credentials = Some(credentials);
+        }
+    }
+    let fixed = Credentials {
+        username: redis.username.clone(),
+        password: redis
+            .password
+            .as_ref()
+            .map(|secret| secret.expose().to_owned()),
+    };
+    let Credentials { username, password } = memory.credentials.clone().unwrap_or(fixed);
+    let mut info = RedisConnectionInfo::default()
+        .set_db(redis.db)
+        .set_protocol(protocol)
+        .set_skip_set_lib_name();
+    if let Some(username) = username {
+        info = info.set_username(username);
+    }
+    if let Some(password) = password {
+        info = info.set_password(password);
+    }
+    info
+}
+
+/// Asks the server what it is, until it has loaded its data. The caller bounds the time.
+///
+/// # Errors
+/// If it is a replica, or stops answering.
+pub async fn ready(
+    link: &Link,
+    setting: &Setting,
+    connection: &mut Connection,
+) -> Result<(), Refusal> {
+    let mut pause = LOADING_MS.0;
+    let mut named = false;
+    loop {
+        let server = ask_server(
+            link,
+            setting,
+            connection,
+            !std::mem::replace(&mut named, true),
+        )
+        .await?;
+        if server.replica {
+            let text = "the server is a replica: connect to its master (was there a failover?)";
+            return Err(Refusal::new(Class::Role, LastError::new("READONLY", text)));
+        }
+        let loading = server.loading;
+        link.status.lock().server = server;
+        if !loading {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        pause = (pause * 2).min(LOADING_MS.1);
+    }
+}
+
+async fn ask_server(
+    link: &Link,
+    setting: &Setting,
+    connection: &mut Connection,
+    name: bool,
+) -> Result<Server, Refusal> {
+    let mut pipeline = redis::pipe();
+    if let Some(name) = setting.redis.connection_name.as_ref().filter(|_| name) {
+        pipeline.cmd("CLIENT").arg("SETNAME").arg(name);
+    }
+    pipeline.cmd(if setting.redis.ready_check {
+        "INFO"
+    } else {
+        "PING"
+    });
+    let count = pipeline.len();
+    link.counters.l2_commands.fetch_add(count as u64, Relaxed);
+    let replies = connection
+        .redis
+        .send_packed_commands(&pipeline, 0, count)
+        .await;
+    let last = replies
+        .map_err(|error| refusal(&error, ProtocolVersion::RESP2))?
+        .pop();
+    match last {
+        Some(Value::ServerError(error)) => match error.code() {
+            "LOADING" | "BUSY" | "MASTERDOWN" => Ok(Server {
+                loading: true,
+                ..Server::default()
+            }),
+            "NOAUTH" => Err(Refusal::new(
+                Class::Configuration,
+                LastError::new(
+                    "NOAUTH",
+                    with_hint("NOAUTH", &super::link::server_text(&error)),
+                ),
+            )),
+            // INFO is not allowed or not known here: the server answers, that must do.
+            _ => Ok(Server::default()),
+        },
+        Some(value) => {
+            let text = commands::bytes(value).unwrap_or_default();
+            let mut status = link.status.lock();
+            status.info = String::from_utf8_lossy(&text).into_owned();
+            Ok(Server::parse(&status.info, setting.redis.db))
+        }
+        None => Err(Refusal::new(
+            Class::Transient,
+            LastError::new("EPROTO", "no answer"),
+        )),
+    }
+}
+
+/// What an error of the handshake or of a live connection says, with a hint where one helps.
+#[must_use]
+pub fn describe(error: &RedisError) -> LastError {
+    if let Some(code) = error.code() {
+        let text = format!("{code} {}", error.detail().unwrap_or_default());
+        return LastError::new(code, with_hint(code, text.trim_end()));
+    }
+    let text = error.to_string();
+    if text.contains("authentication failed") {
+        return LastError::new("WRONGPASS", with_hint("WRONGPASS", &text));
+    }
+    if error.is_io_error() || error.is_connection_dropped() {
+        return LastError::new(io_code(error), text);
+    }
+    let hint = "the answer is not Redis' protocol: is this the right port?";
+    LastError::new("EPROTO", format!("{text} ({hint})"))
+}
+
+fn io_code(error: &RedisError) -> &'static str {
+    let io =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    match io.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::ConnectionRefused) => "ECONNREFUSED",
+        Some(std::io::ErrorKind::TimedOut) => "ETIMEDOUT",
+        Some(std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable) => {
+            "EHOSTUNREACH"
+        }
+        _ => "ECONNRESET",
+    }
+}
+
+fn with_hint(code: &str, text: &str) -> String {
+    let hint = match code {
+        "WRONGPASS" => "check redis.username and redis.password",
+        "NOAUTH" => "the server wants a password: set redis.password",
+        "NOPERM" => "the ACL user lacks rights that evenkeel needs",
+        _ if text.contains("max number of clients") => {
+            "the server has no connection to spare: raise maxclients"
+        }
+        _ if text.contains("DB index") => "check redis.db",
+        _ => return text.to_owned(),
+    };
+    format!("{text} ({hint})")
+}
+
+fn refusal(error: &RedisError, protocol: ProtocolVersion) -> Refusal {
+    let described = describe(error);
+    let text = described.message.as_str();
+    let class = match described.code.as_str() {
+        "WRONGPASS" | "NOAUTH" | "NOPERM" => Class::Configuration,
+        _ if text.contains("DB index") || text.contains("without any password configured") => {
+            Class::Configuration
+        }
+        _ if text.contains("max number of clients")
+            || text.contains("max concurrent connections") =>
+        {
+            Class::Capacity
+        }
+        _ => Class::Transient,
+    };
+    let cut_short = class == Class::Transient && described.code == "ECONNRESET";
+    let unknown_hello = described.code == "NOPROTO"
+        || (text.contains("unknown command") && text.to_ascii_uppercase().contains("HELLO"));
+    Refusal {
+        failure: if cut_short {
+            Failure::CutShort
+        } else {
+            Failure::Of(class)
+        },
+        old_protocol: unknown_hello && protocol == ProtocolVersion::RESP3,
+        error: described,
+    }
+}

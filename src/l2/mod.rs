@@ -1,0 +1,176 @@
+//! The Redis link: everything between a submitted operation and the socket. Owns connecting, deadlines, batching, the
+//! journal's replay and the link's own figures. Knows nothing of L1 or of JavaScript.
+//!
+//! `port` takes operations in, `supervisor` owns the life of the link, `handshake` makes one (over `dialer` and
+//! `tls`), `link` serves one, `batch` cuts what is queued into pipelines, `barrier` replays the journal.
+
+pub mod barrier;
+pub mod batch;
+pub mod commands;
+pub mod dialer;
+pub mod handshake;
+pub mod link;
+pub mod port;
+pub mod status;
+pub mod supervisor;
+pub mod tls;
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::{port::Port, status::Status};
+use crate::{
+    config::{Config, Redis},
+    resilience::{
+        journal::Journal,
+        state::{self, LinkState},
+    },
+    telemetry::counters::Counters,
+};
+
+/// Something the application may want to know of the link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Redis is in use (again).
+    Ready,
+    /// The tiers in use changed.
+    Mode {
+        /// The mode before.
+        from: &'static str,
+        /// The mode now.
+        to: &'static str,
+        /// Why, in words.
+        reason: String,
+        /// What went wrong, if something did.
+        error: Option<status::LastError>,
+    },
+    /// A try to connect will be made.
+    Reconnecting {
+        /// Which try since the link was last good.
+        attempt: u32,
+        /// How long until then, in ms.
+        delay_ms: u64,
+    },
+    /// Something that deserves a look.
+    Warning {
+        /// A short stable name.
+        code: &'static str,
+        /// What it is and what to do.
+        message: String,
+    },
+    /// The link is closed for good.
+    Closed,
+}
+
+/// A question that only the application can answer, on its event loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// How many ms to wait before this attempt: the user's `retryStrategy`.
+    Retry(u32),
+    /// The credentials to use now.
+    Credentials,
+}
+
+/// How the link reaches the application: events go out, questions come back as JSON.
+pub trait Application: Send + Sync {
+    /// Tells of an event; must not block.
+    fn tell(&self, event: Event);
+    /// Asks a question; a dropped sender means no answer.
+    fn ask(&self, question: Question) -> oneshot::Receiver<String>;
+}
+
+/// What the cache tells its supervisor.
+#[derive(Debug)]
+pub enum Control {
+    /// A lazy link is wanted now.
+    Connect,
+    /// Memory mode is forced (`true`) or left.
+    MemoryMode(bool),
+    /// Finish what is in flight, at most a second, and stop for good.
+    Close(oneshot::Sender<()>),
+}
+
+/// The cache's handle of its link. The supervisor holds the same one.
+pub struct Link {
+    /// The id of the cache, for its log lines.
+    pub cache: u64,
+    /// Where operations go in.
+    pub port: Port,
+    /// What Redis may hold that is no longer true.
+    pub journal: Mutex<Journal>,
+    /// Figures for `health()`.
+    pub status: Mutex<Status>,
+    /// The link's state, for those who wait for a change.
+    pub state: watch::Sender<LinkState>,
+    /// The epoch that entries in Redis must carry, 0 for none.
+    pub epoch: AtomicU64,
+    /// The counters of the cache.
+    pub counters: Arc<Counters>,
+    control: mpsc::UnboundedSender<Control>,
+}
+
+impl Link {
+    /// A link and the receiving end of its controls, for [`supervisor::start`].
+    #[must_use]
+    pub fn new(
+        cache: u64,
+        redis: &Redis,
+        counters: Arc<Counters>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Control>) {
+        let (control, controls) = mpsc::unbounded_channel();
+        let link = Self {
+            cache,
+            port: Port::new(),
+            journal: Mutex::new(Journal::new()),
+            status: Mutex::new(Status::new(redis.endpoint.to_string())),
+            state: watch::Sender::new(LinkState::Idle),
+            epoch: AtomicU64::new(0),
+            counters,
+            control,
+        };
+        (Arc::new(link), controls)
+    }
+
+    /// Tells the supervisor; says nothing once it has stopped.
+    pub fn control(&self, control: Control) {
+        let _ = self.control.send(control);
+    }
+
+    /// Moves the state on; whoever waits for a change hears of it.
+    pub fn step(&self, event: state::Event) {
+        self.state.send_modify(|state| *state = state.step(event));
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn state(&self) -> LinkState {
+        *self.state.borrow()
+    }
+
+    /// Notes that the cache may no longer believe what Redis holds under `key`.
+    pub fn distrust(&self, key: &Arc<[u8]>) {
+        let mut journal = self.journal.lock();
+        journal.record(Arc::clone(key));
+        self.port.note_journal(journal.pending());
+    }
+
+    /// Notes that what was journaled for `key` up to `seq` is true again.
+    pub fn trust(&self, key: &[u8], seq: u64) {
+        let mut journal = self.journal.lock();
+        journal.acknowledge(key, seq);
+        self.port.note_journal(journal.pending());
+    }
+}
+
+/// What the supervisor needs beside the link: the cache's settings and the way to the application.
+#[derive(Clone)]
+pub struct Setting {
+    /// The whole configuration.
+    pub config: Arc<Config>,
+    /// The part about Redis.
+    pub redis: Arc<Redis>,
+    /// The way to the application.
+    pub application: Arc<dyn Application>,
+}

@@ -1,0 +1,471 @@
+//! The life of the link: one task per cache that connects, recovers, serves, backs off and comes back, for ever.
+//!
+//! | phase | ends when | next |
+//! |---|---|---|
+//! | idle (lazy, or memory mode) | the first operation, `ready()`, memory mode left | connecting |
+//! | connecting, recovering | handshake and barrier done | serving |
+//! | | they failed or took too long | backoff |
+//! | serving | the link broke, fell silent, was refused | backoff |
+//! | backoff | its time is over | connecting |
+//! | any | memory mode forced | idle |
+//! | any | `close()` | closed, the only end |
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use redis::ProtocolVersion;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
+
+use super::{
+    Control, Event, Link, Question, Setting, barrier,
+    handshake::{self, Memory, Refusal},
+    link::{Connection, End, Serving, refuse_queued},
+    port::Failure,
+    status::LastError,
+    tls::TlsContext,
+};
+use crate::{
+    clock,
+    resilience::{
+        backoff::{Backoff, Class},
+        state::Event as Step,
+    },
+    telemetry::log::Repeats,
+};
+
+/// After a link was lost an attempt may take this long at most.
+const RECONNECT_ALLOWANCE: Duration = Duration::from_secs(5);
+/// How long the user's `retryStrategy` may take to answer.
+const RETRY_ANSWER: Duration = Duration::from_millis(50);
+/// A fleet that lost the same server does not replay its journals at the same instant.
+const RECOVERY_SPREAD_MS: f64 = 200.0;
+/// A server that knew no RESP3 is not asked again for an hour.
+const OLD_PROTOCOL_MS: u64 = 3_600_000;
+
+enum Phase {
+    Idle,
+    Connecting,
+    Serving(Box<Connection>),
+    Backoff(Class),
+    Closed(Option<oneshot::Sender<()>>),
+}
+
+/// The task that owns the link.
+pub struct Supervisor {
+    link: Arc<Link>,
+    setting: Setting,
+    tls: Option<TlsContext>,
+    controls: mpsc::UnboundedReceiver<Control>,
+    memory: Memory,
+    backoff: Backoff,
+    old_protocol_until: u64,
+    generation: u64,
+    /// Until when operations may wait for the very first link.
+    grace_until: u64,
+    lost_at: Option<u64>,
+    repeats: Repeats,
+}
+
+/// Starts the task that owns `link`. A link that is neither lazy nor in memory mode lets operations wait for its
+/// first connection, at most for one `l2.timeout` after now.
+pub fn start(
+    runtime: &tokio::runtime::Handle,
+    link: Arc<Link>,
+    controls: mpsc::UnboundedReceiver<Control>,
+    setting: Setting,
+    tls: Option<TlsContext>,
+) {
+    let phase = if setting.config.memory_mode || setting.redis.lazy_connect {
+        Phase::Idle
+    } else {
+        link.step(Step::Wanted);
+        Phase::Connecting
+    };
+    if !setting.config.memory_mode {
+        link.port.open();
+    }
+    let grace_until = clock::now() + millis(setting.config.l2.timeout);
+    let supervisor = Supervisor {
+        link,
+        setting,
+        tls,
+        controls,
+        memory: Memory::default(),
+        backoff: Backoff::new(),
+        old_protocol_until: 0,
+        generation: 0,
+        grace_until,
+        lost_at: None,
+        repeats: Repeats::new(),
+    };
+    runtime.spawn(supervisor.run(phase));
+}
+
+impl Supervisor {
+    async fn run(mut self, mut phase: Phase) {
+        loop {
+            phase = match phase {
+                Phase::Idle => self.idle().await,
+                Phase::Connecting => self.connecting().await,
+                Phase::Serving(connection) => self.serving(*connection).await,
+                Phase::Backoff(class) => self.backing_off(class).await,
+                Phase::Closed(done) => return self.closed(done),
+            };
+        }
+    }
+
+    async fn idle(&mut self) -> Phase {
+        self.link.step(Step::Parked);
+        loop {
+            tokio::select! {
+                control = self.controls.recv() => match control {
+                    Some(Control::Connect) if self.link.port.is_open() => break,
+                    Some(Control::MemoryMode(false)) => break,
+                    Some(Control::Connect) => (),
+                    Some(Control::MemoryMode(true)) => self.link.port.shut(),
+                    Some(Control::Close(done)) => return Phase::Closed(Some(done)),
+                    None => return Phase::Closed(None),
+                },
+                () = self.link.port.woken(), if self.link.port.is_open() => break,
+            }
+        }
+        self.grace_until = clock::now() + millis(self.setting.config.l2.timeout);
+        self.link.port.open();
+        self.link.port.wake();
+        Phase::Connecting
+    }
+
+    /// Waits out one attempt; operations that came first wait with it, but no longer than the grace.
+    async fn connecting(&mut self) -> Phase {
+        self.link.step(Step::Wanted);
+        self.link.step(Step::Due);
+        self.backoff.started(clock::now());
+        let old = clock::now() < self.old_protocol_until;
+        let protocol = if old {
+            ProtocolVersion::RESP2
+        } else {
+            ProtocolVersion::RESP3
+        };
+        let allowance = match self.lost_at {
+            Some(_) => RECONNECT_ALLOWANCE.min(self.setting.redis.connect_timeout),
+            None => self.setting.redis.connect_timeout,
+        };
+        let spread = self.lost_at.map(|_| fastrand::f64() * RECOVERY_SPREAD_MS);
+        let attempt = Box::pin(establish(
+            &self.link,
+            &self.setting,
+            self.tls.as_ref(),
+            &mut self.memory,
+            protocol,
+            allowance,
+            spread,
+        ));
+        match waited(attempt, &mut self.controls, &self.link, self.grace_until).await {
+            Ok(connection) => self.came_up(connection),
+            Err(Interrupted::By(phase)) => {
+                self.abandon_queue();
+                phase
+            }
+            Err(Interrupted::Refused(refusal)) if refusal.old_protocol => {
+                self.old_protocol_until = clock::now() + OLD_PROTOCOL_MS;
+                Phase::Connecting
+            }
+            Err(Interrupted::Refused(refusal)) => {
+                self.abandon_queue();
+                self.failed(refusal)
+            }
+        }
+    }
+
+    fn abandon_queue(&self) {
+        self.link.port.shut();
+        refuse_queued(&self.link, &Failure::Unavailable);
+        self.link.status.lock().connections = 0;
+    }
+
+    fn came_up(&mut self, connection: Connection) -> Phase {
+        self.generation += 1;
+        self.link.port.set_generation(self.generation);
+        self.link.port.open();
+        self.link.step(Step::Recovered);
+        self.backoff.up(clock::now());
+        self.backoff.good_read();
+        let endpoint = self.link.status.lock().endpoint.clone();
+        let cache = self.link.cache;
+        let reason = if let Some(lost_at) = self.lost_at.take() {
+            self.link.counters.l2_reconnects.fetch_add(1, Relaxed);
+            let away = clock::now().saturating_sub(lost_at);
+            let attempts = self.backoff.attempt();
+            tracing::info!(
+                cache,
+                event = "back",
+                endpoint,
+                attempt = attempts,
+                "Redis is back after {away} ms"
+            );
+            format!("back after {away} ms")
+        } else {
+            tracing::info!(cache, event = "ready", endpoint, "Redis is in use");
+            "connected".to_owned()
+        };
+        self.repeats = Repeats::new();
+        self.tell_mode("memory", "tiered", reason, None);
+        self.tell(Event::Ready);
+        Phase::Serving(Box::new(connection))
+    }
+
+    async fn serving(&mut self, connection: Connection) -> Phase {
+        let serving = Serving::new(&self.link, &self.setting, connection);
+        let end = serving.run(&mut self.controls).await;
+        self.backoff.lost(clock::now());
+        match end {
+            End::Memory => {
+                self.tell_mode("tiered", "memory", "memory mode is forced".into(), None);
+                Phase::Idle
+            }
+            End::Closed(done) => Phase::Closed(Some(done)),
+            End::Lost(error) => self.lost(error, Class::Transient),
+            End::Rejected(error) => self.lost(error, Class::Configuration),
+            End::Role(error) => self.lost(error, Class::Role),
+        }
+    }
+
+    fn lost(&mut self, error: LastError, class: Class) -> Phase {
+        self.lost_at = Some(clock::now());
+        let endpoint = self.note_error(&error);
+        let cache = self.link.cache;
+        let LastError { code, message, .. } = error.clone();
+        if message.starts_with("Redis ping failed") {
+            tracing::error!(cache, event = "ping-failed", endpoint, code, "{message}");
+        } else {
+            tracing::error!(
+                cache,
+                event = "lost",
+                endpoint,
+                code,
+                "Redis link lost, switched to memory: {message}"
+            );
+        }
+        self.link.step(Step::Lost);
+        self.repeats.note(clock::now(), &code);
+        self.tell_mode("tiered", "memory", message, Some(error));
+        Phase::Backoff(class)
+    }
+
+    fn failed(&mut self, refusal: Refusal) -> Phase {
+        self.lost_at.get_or_insert_with(clock::now);
+        let endpoint = self.note_error(&refusal.error);
+        let cache = self.link.cache;
+        let LastError { code, message, .. } = refusal.error;
+        let attempt = self.backoff.attempt();
+        if let Some(times) = self.repeats.note(clock::now(), &code) {
+            tracing::error!(
+                cache,
+                event = "unreachable",
+                endpoint,
+                code,
+                attempt,
+                "Redis cannot be used, serving from memory{times}: {message}"
+            );
+        }
+        self.link.step(Step::Lost);
+        Phase::Backoff(self.backoff.classify(refusal.failure))
+    }
+
+    fn note_error(&self, error: &LastError) -> String {
+        let mut status = self.link.status.lock();
+        status.last_error = Some(error.clone());
+        status.event(format!("{}: {}", error.code, error.message));
+        status.endpoint.clone()
+    }
+
+    async fn backing_off(&mut self, class: Class) -> Phase {
+        let user = if class == Class::Transient {
+            self.ask_user().await
+        } else {
+            None
+        };
+        let delay = self
+            .backoff
+            .next(clock::now(), class, user, &mut fastrand::f64);
+        let attempt = self.backoff.attempt();
+        let (cache, endpoint) = (self.link.cache, self.link.status.lock().endpoint.clone());
+        if attempt == 1 {
+            tracing::info!(
+                cache,
+                event = "reconnecting",
+                endpoint,
+                attempt,
+                delay_ms = delay,
+                "Redis reconnecting in {delay} ms"
+            );
+        }
+        self.tell(Event::Reconnecting {
+            attempt,
+            delay_ms: delay,
+        });
+        let until = clock::now() + delay;
+        loop {
+            let left = until.saturating_sub(clock::now());
+            tokio::select! {
+                () = sleep(Duration::from_millis(left)) => return Phase::Connecting,
+                control = self.controls.recv() => if let Some(phase) = interrupt(control) {
+                    return phase;
+                },
+            }
+        }
+    }
+
+    /// The user's own delay, if there is a `retryStrategy`: what it says, or the last delay if it says nothing.
+    async fn ask_user(&self) -> Option<u64> {
+        if !self.setting.redis.retry_strategy {
+            return None;
+        }
+        let answer = self
+            .setting
+            .application
+            .ask(Question::Retry(self.backoff.attempt() + 1));
+        let answer = tokio::time::timeout(RETRY_ANSWER, answer).await;
+        let delay = answer
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|json| serde_json::from_str::<f64>(&json).ok());
+        // Not a number, negative or absurd: the last delay; a day is enough for anyone.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "bounded just before"
+        )]
+        let delay = delay
+            .filter(|ms| (0.0..86_400_000.0).contains(ms))
+            .map(|ms| ms as u64);
+        delay.or(self.backoff.last_delay())
+    }
+
+    fn closed(&self, done: Option<oneshot::Sender<()>>) {
+        self.link.step(Step::Closed);
+        self.abandon_queue();
+        let (cache, endpoint) = (self.link.cache, self.link.status.lock().endpoint.clone());
+        tracing::warn!(cache, event = "closed", endpoint, "Redis link closed");
+        self.tell(Event::Closed);
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        self.setting.application.tell(event);
+    }
+
+    fn tell_mode(
+        &self,
+        from: &'static str,
+        to: &'static str,
+        reason: String,
+        error: Option<LastError>,
+    ) {
+        self.link
+            .status
+            .lock()
+            .event(format!("{from} -> {to}: {reason}"));
+        self.tell(Event::Mode {
+            from,
+            to,
+            reason,
+            error,
+        });
+    }
+}
+
+/// Waits for an attempt. When the grace is over, operations that wait with it are refused.
+async fn waited(
+    mut attempt: impl Future<Output = Result<Connection, Interrupted>> + Unpin,
+    controls: &mut mpsc::UnboundedReceiver<Control>,
+    link: &Link,
+    grace_until: u64,
+) -> Result<Connection, Interrupted> {
+    loop {
+        let grace = grace_until.saturating_sub(clock::now());
+        tokio::select! {
+            made = &mut attempt => return made,
+            control = controls.recv() => if let Some(phase) = interrupt(control) {
+                return Err(Interrupted::By(phase));
+            },
+            () = sleep(Duration::from_millis(grace)), if link.port.is_open() => {
+                link.port.shut();
+                refuse_queued(link, &Failure::Unavailable);
+            }
+        }
+    }
+}
+
+enum Interrupted {
+    Refused(Refusal),
+    By(Phase),
+}
+
+impl From<Refusal> for Interrupted {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// What a control means while there is no link.
+fn interrupt(control: Option<Control>) -> Option<Phase> {
+    match control {
+        Some(Control::Connect | Control::MemoryMode(false)) => None,
+        Some(Control::MemoryMode(true)) => Some(Phase::Idle),
+        Some(Control::Close(done)) => Some(Phase::Closed(Some(done))),
+        None => Some(Phase::Closed(None)),
+    }
+}
+
+/// One attempt: connect within the allowance, then as long as the server needs to load, then the barrier.
+async fn establish(
+    link: &Arc<Link>,
+    setting: &Setting,
+    tls: Option<&TlsContext>,
+    memory: &mut Memory,
+    protocol: ProtocolVersion,
+    allowance: Duration,
+    spread: Option<f64>,
+) -> Result<Connection, Interrupted> {
+    let connect = handshake::connect(link, setting, tls, memory, protocol);
+    let Ok(connected) = tokio::time::timeout(allowance, connect).await else {
+        return Err(timed_out(setting, allowance).into());
+    };
+    let mut connection = connected?;
+    link.step(Step::Greeted);
+    handshake::ready(link, setting, &mut connection).await?;
+    if let Some(ms) = spread {
+        sleep(Duration::from_secs_f64(ms / 1_000.0)).await;
+    }
+    if barrier::replay(link, &setting.config, &mut connection.redis)
+        .await
+        .is_ok()
+    {
+        return Ok(connection);
+    }
+    let text = "the journal of what changed meanwhile could not be replayed";
+    let error = LastError::new("EREPLAY", text);
+    Err(Refusal::new(Class::Transient, error).into())
+}
+
+fn timed_out(setting: &Setting, allowance: Duration) -> Refusal {
+    let hint = if setting.redis.tls.is_some() {
+        "is this really a TLS port? use redis:// if not"
+    } else {
+        "is the server frozen, or a firewall in between?"
+    };
+    let text = format!("no connection within {} ms ({hint})", allowance.as_millis());
+    Refusal::new(Class::Transient, LastError::new("ETIMEDOUT", text))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(clock::NEVER)
+}

@@ -1,0 +1,624 @@
+//! The `NativeCache` class: one method an operation, each of which converts, calls and converts. An operation answers
+//! `[kind, value]` at once, or `undefined`, and then its ticket is settled through the environment's completions.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use napi::{
+    Env, Error, JsString, Result, Status,
+    bindgen_prelude::{Array, Buffer, ClassInstance, Either, Object, Unknown},
+};
+use napi_derive::napi;
+use serde_json::json;
+
+use super::{
+    completions::{Completions, Queue},
+    input,
+    named::Handle,
+    outcome, runtime,
+};
+use crate::{
+    cache::{
+        As, Cache, Key, Outcome, Waiter,
+        flight::LoadOptions,
+        invalidate::Progress,
+        outcome::{Notice, Sink},
+        report,
+        write::Ttl,
+    },
+    config::Config,
+    error::{CacheError, Code},
+    resilience::glob,
+};
+
+/// `[kind, value]`, or `undefined` while the ticket is pending.
+type Answer<'env> = Result<Either<Array<'env>, ()>>;
+type Text<'env> = JsString<'env>;
+type Data<'env> = Either<JsString<'env>, Buffer>;
+
+/// A cache as one environment holds it, or a view of it.
+#[napi]
+pub struct NativeCache {
+    handle: Arc<Handle>,
+    queue: Arc<Queue>,
+    /// The namespace and, in a view, its prefix.
+    prefix: String,
+}
+
+fn answer(env: &Env, outcome: Option<Outcome>) -> Answer<'_> {
+    Ok(match outcome {
+        Some(outcome) => Either::A(outcome::pair(env, outcome)?),
+        None => Either::B(()),
+    })
+}
+
+/// Converts a key, or answers with what is wrong with it.
+macro_rules! key {
+    ($self:ident, $env:ident, $name:expr) => {
+        match input::key(&$self.prefix, $name)? {
+            Ok(key) => key,
+            Err(error) => return answer($env, Some(Outcome::Error(error))),
+        }
+    };
+}
+
+macro_rules! keys {
+    ($self:ident, $env:ident, $names:expr) => {
+        match $self.keys($names)? {
+            Ok(keys) => keys,
+            Err(error) => return answer($env, Some(Outcome::Error(error))),
+        }
+    };
+}
+
+impl NativeCache {
+    /// The cache behind the handle.
+    pub fn core(&self) -> &Arc<Cache> {
+        self.handle.cache()
+    }
+
+    /// What stands before every key.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    fn waiter(&self, ticket: u32) -> Waiter {
+        self.waiter_for(ticket, As::Value)
+    }
+
+    fn waiter_for(&self, ticket: u32, want: As) -> Waiter {
+        Waiter::new(self.sink(), ticket, want)
+    }
+
+    fn sink(&self) -> Arc<dyn Sink> {
+        Arc::clone(&self.queue) as Arc<dyn Sink>
+    }
+
+    fn keys(&self, names: Vec<Text<'_>>) -> Result<std::result::Result<Vec<Key>, CacheError>> {
+        names
+            .into_iter()
+            .map(|name| input::key(&self.prefix, name))
+            .collect()
+    }
+
+    fn pattern(&self, glob: &str) -> Vec<u8> {
+        let mut pattern = glob::escape(self.prefix.as_bytes());
+        pattern.extend_from_slice(glob.as_bytes());
+        pattern
+    }
+
+    fn progress(&self, ticket: u32) -> Progress {
+        let (sink, cache) = (self.sink(), self.core().id);
+        Box::new(move |removed| {
+            let body =
+                json!({ "cache": cache, "type": "progress", "ticket": ticket, "removed": removed });
+            sink.notice(Notice::Event, body.to_string());
+        })
+    }
+}
+
+fn raw_args(parts: Vec<Data<'_>>) -> Result<Vec<Vec<u8>>> {
+    let bytes = |part: Data<'_>| match part {
+        Either::A(text) => Ok(text.into_utf8()?.into_owned()?.into_bytes()),
+        Either::B(buffer) => Ok(buffer.as_ref().to_vec()),
+    };
+    parts.into_iter().map(bytes).collect()
+}
+
+fn form(number: u32) -> As {
+    match number {
+        1 => As::Text,
+        2 => As::Bytes,
+        _ => As::Value,
+    }
+}
+
+fn coded(error: CacheError) -> Error<String> {
+    Error::new(error.code.as_str().to_owned(), error.message)
+}
+
+#[napi]
+impl NativeCache {
+    /// `options` is the JSON of `lib/options.js`. Throws with `code` `ERR_CACHE_OPTIONS`.
+    #[napi(constructor)]
+    pub fn new(
+        options: String,
+        completions: ClassInstance<'_, Completions>,
+    ) -> std::result::Result<Self, Error<String>> {
+        crate::telemetry::log::install();
+        let config = Config::parse(&options).map_err(coded)?;
+        let prefix = config.prefix.clone();
+        let runtime = runtime::handle()
+            .map_err(|error| coded(CacheError::new(Code::Internal, error.reason.clone())))?;
+        let handle = Handle::open(config, runtime).map_err(coded)?;
+        let queue = Arc::clone(completions.queue());
+        queue.serves(handle.cache());
+        handle
+            .cache()
+            .notices
+            .listen(&(Arc::clone(&queue) as Arc<dyn Sink>));
+        Ok(Self {
+            handle: Arc::new(handle),
+            queue,
+            prefix,
+        })
+    }
+
+    /// The id of the cache in this process.
+    #[napi]
+    pub fn id(&self) -> u32 {
+        u32::try_from(self.core().id).unwrap_or(u32::MAX)
+    }
+
+    /// A view whose keys begin with `prefix` and a colon.
+    #[napi]
+    pub fn view(&self, prefix: String) -> Self {
+        Self {
+            handle: Arc::clone(&self.handle),
+            queue: Arc::clone(&self.queue),
+            prefix: format!("{}{prefix}:", self.prefix),
+        }
+    }
+
+    #[napi]
+    pub fn get<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        key: Text<'_>,
+        want: u32,
+        strict: Option<bool>,
+    ) -> Answer<'env> {
+        let key = key!(self, env, key);
+        answer(
+            env,
+            self.core()
+                .get(&key, strict, self.waiter_for(ticket, form(want))),
+        )
+    }
+
+    #[napi]
+    pub fn get_many<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        keys: Vec<Text<'_>>,
+        strict: Option<bool>,
+    ) -> Answer<'env> {
+        let keys = keys!(self, env, keys);
+        answer(
+            env,
+            self.core().get_many(&keys, strict, self.waiter(ticket)),
+        )
+    }
+
+    #[napi]
+    pub fn set<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        key: Text<'_>,
+        kind: u32,
+        payload: Data<'_>,
+        options: Option<Object<'_>>,
+    ) -> Answer<'env> {
+        let key = key!(self, env, key);
+        let payload = match input::payload(kind, payload)? {
+            Ok(payload) => payload,
+            Err(error) => return answer(env, Some(Outcome::Error(error))),
+        };
+        let options = input::write_options(options.as_ref())?;
+        answer(
+            env,
+            self.core()
+                .set(&key, payload, &options, self.waiter(ticket)),
+        )
+    }
+
+    #[napi]
+    pub fn set_many<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        keys: Vec<Text<'_>>,
+        kinds: Vec<u32>,
+        payloads: Vec<Data<'_>>,
+        options: Vec<Either<Object<'_>, ()>>,
+        strict: Option<bool>,
+    ) -> Answer<'env> {
+        let keys = keys!(self, env, keys);
+        let mut writes = Vec::with_capacity(keys.len());
+        for (((key, kind), payload), options) in
+            keys.into_iter().zip(kinds).zip(payloads).zip(options)
+        {
+            let payload = match input::payload(kind, payload)? {
+                Ok(payload) => payload,
+                Err(error) => return answer(env, Some(Outcome::Error(error))),
+            };
+            let options = match &options {
+                Either::A(options) => Some(options),
+                Either::B(()) => None,
+            };
+            let mut options = input::write_options(options)?;
+            options.strict = options.strict.or(strict);
+            writes.push((key, payload, options));
+        }
+        answer(env, self.core().set_many(writes, self.waiter(ticket)))
+    }
+
+    #[napi]
+    pub fn has<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        key: Text<'_>,
+        strict: Option<bool>,
+    ) -> Answer<'env> {
+        let key = key!(self, env, key);
+        answer(env, self.core().has(&key, strict, self.waiter(ticket)))
+    }
+
+    #[napi]
+    pub fn delete<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        key: Text<'_>,
+        strict: Option<bool>,
+    ) -> Answer<'env> {
+        let key = key!(self, env, key);
+        answer(env, self.core().delete(&key, strict, self.waiter(ticket)))
+    }
+
+    #[napi]
+    pub fn delete_many<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        keys: Vec<Text<'_>>,
+        strict: Option<bool>,
+    ) -> Answer<'env> {
+        let keys = keys!(self, env, keys);
+        answer(
+            env,
+            self.core().delete_many(keys, strict, self.waiter(ticket)),
+        )
+    }
+
+    #[napi]
+    pub fn delete_pattern<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        glob: String,
+        strict: Option<bool>,
+        progress: bool,
+    ) -> Answer<'env> {
+        let progress = progress.then(|| self.progress(ticket));
+        let waiter = self.waiter(ticket);
+        answer(
+            env,
+            self.core()
+                .delete_pattern(self.pattern(&glob), strict, progress, waiter),
+        )
+    }
+
+    #[napi]
+    pub fn scan<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        glob: String,
+        cursor: String,
+    ) -> Answer<'env> {
+        let waiter = self.waiter(ticket);
+        answer(
+            env,
+            self.core()
+                .scan(self.pattern(&glob), self.prefix.clone(), cursor, waiter),
+        )
+    }
+
+    #[napi]
+    pub fn clear<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        whole_database: bool,
+        strict: Option<bool>,
+    ) -> Answer<'env> {
+        answer(
+            env,
+            self.core()
+                .clear(&self.prefix, whole_database, strict, self.waiter(ticket)),
+        )
+    }
+
+    #[napi]
+    pub fn ttl<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        key: Text<'_>,
+        strict: Option<bool>,
+    ) -> Answer<'env> {
+        let key = key!(self, env, key);
+        answer(env, self.core().ttl(&key, strict, self.waiter(ticket)))
+    }
+
+    #[napi]
+    pub fn touch<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        key: Text<'_>,
+        ttl: Unknown<'_>,
+        strict: Option<bool>,
+    ) -> Answer<'env> {
+        let key = key!(self, env, key);
+        let ttl_ms = match input::ttl(&ttl)? {
+            Ttl::Ms(ms) => Some(ms),
+            Ttl::Never | Ttl::Default => None,
+        };
+        answer(
+            env,
+            self.core().touch(&key, ttl_ms, strict, self.waiter(ticket)),
+        )
+    }
+
+    #[napi]
+    pub fn mark_stale<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        key: Text<'_>,
+        strict: Option<bool>,
+    ) -> Answer<'env> {
+        let key = key!(self, env, key);
+        answer(
+            env,
+            self.core().mark_stale(&key, strict, self.waiter(ticket)),
+        )
+    }
+
+    #[napi]
+    pub fn increment<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        key: Text<'_>,
+        by: i64,
+        ttl: Unknown<'_>,
+    ) -> Answer<'env> {
+        let key = key!(self, env, key);
+        let ttl = input::ttl(&ttl)?;
+        answer(
+            env,
+            self.core().increment(&key, by, ttl, self.waiter(ticket)),
+        )
+    }
+
+    #[napi]
+    pub fn command<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        parts: Vec<Data<'_>>,
+        timeout: Option<f64>,
+        buffers: bool,
+    ) -> Answer<'env> {
+        let timeout = timeout.map(input::millis);
+        answer(
+            env,
+            self.core()
+                .command(&raw_args(parts)?, timeout, buffers, self.waiter(ticket)),
+        )
+    }
+
+    #[napi]
+    pub fn commands<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        list: Vec<Vec<Data<'_>>>,
+        timeout: Option<f64>,
+        buffers: bool,
+    ) -> Answer<'env> {
+        let list = list.into_iter().map(raw_args).collect::<Result<Vec<_>>>()?;
+        let timeout = timeout.map(input::millis);
+        answer(
+            env,
+            self.core()
+                .commands(&list, timeout, buffers, self.waiter(ticket)),
+        )
+    }
+
+    #[napi]
+    pub fn ping<'env>(&self, env: &'env Env, ticket: u32) -> Answer<'env> {
+        answer(env, self.core().ping(self.waiter(ticket)))
+    }
+
+    #[napi]
+    pub fn ready<'env>(&self, env: &'env Env, ticket: u32, timeout: Option<f64>) -> Answer<'env> {
+        answer(
+            env,
+            self.core()
+                .ready(timeout.map(input::millis), self.waiter(ticket)),
+        )
+    }
+
+    #[napi]
+    pub fn settled<'env>(&self, env: &'env Env, ticket: u32, timeout: Option<f64>) -> Answer<'env> {
+        answer(
+            env,
+            self.core()
+                .settled(timeout.map(input::millis), self.waiter(ticket)),
+        )
+    }
+
+    #[napi]
+    pub fn close<'env>(&self, env: &'env Env, ticket: u32) -> Answer<'env> {
+        answer(env, self.handle.close(self.waiter(ticket)))
+    }
+
+    /// `getOrSet` after a miss in L1: joins or begins the key's flight.
+    #[napi]
+    pub fn load<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        key: Text<'_>,
+        options: Object<'_>,
+    ) -> Answer<'env> {
+        let key = key!(self, env, key);
+        let factory_timeout = match options.get::<Either<f64, bool>>("factoryTimeout")? {
+            Some(Either::A(ms)) => Some(Some(Duration::from_millis(input::millis(ms)))),
+            Some(Either::B(_)) => Some(None),
+            None => None,
+        };
+        let options = LoadOptions {
+            strict: options.get("strict")?,
+            factory_timeout,
+            fresh: options.get("fresh")?.unwrap_or(false),
+        };
+        answer(env, self.core().load(&key, &options, self.waiter(ticket)))
+    }
+
+    /// The factory's value of a flight that this environment leads.
+    #[napi]
+    pub fn loaded(
+        &self,
+        flight: f64,
+        kind: u32,
+        payload: Data<'_>,
+        options: Option<Object<'_>>,
+    ) -> Result<()> {
+        let skip = match &options {
+            Some(options) => options.get("skip")?.unwrap_or(false),
+            None => false,
+        };
+        let options = input::write_options(options.as_ref())?;
+        let payload = input::payload(kind, payload)?
+            .map_err(|error| Error::new(Status::InvalidArg, error.message))?;
+        self.core()
+            .loaded(input::millis(flight), &payload, &options, skip);
+        Ok(())
+    }
+
+    /// The factory gave `undefined`.
+    #[napi]
+    pub fn loaded_nothing(&self, flight: f64) {
+        self.core().loaded_nothing(input::millis(flight));
+    }
+
+    /// The factory failed; `clone` is its error for other environments.
+    #[napi]
+    pub fn load_failed(&self, flight: f64, clone: Option<Buffer>) {
+        let clone = clone.map(|clone| Bytes::from(clone.to_vec()));
+        self.core()
+            .load_failed(input::millis(flight), clone.as_ref());
+    }
+
+    /// The caller of a load no longer waits.
+    #[napi]
+    pub fn leave(&self, ticket: u32) {
+        self.core().leave(&self.sink(), ticket);
+    }
+
+    #[napi]
+    pub fn peek<'env>(&self, env: &'env Env, key: Text<'_>) -> Answer<'env> {
+        let Ok(key) = input::key(&self.prefix, key)? else {
+            return Ok(Either::B(()));
+        };
+        let found = self
+            .core()
+            .peek(&key)
+            .map(|payload| Outcome::Value(payload, As::Value));
+        answer(env, found)
+    }
+
+    /// The state of the link, as in `health()`.
+    #[napi]
+    pub fn state(&self) -> &'static str {
+        self.core().state().as_str()
+    }
+
+    #[napi]
+    pub fn set_memory_mode(&self, on: bool) {
+        self.core().set_memory_mode(on);
+    }
+
+    #[napi]
+    pub fn memory_mode(&self) -> bool {
+        self.core().memory_mode()
+    }
+
+    /// JSON text.
+    #[napi]
+    pub fn health(&self, verbose: bool) -> String {
+        self.core().health(verbose)
+    }
+
+    /// JSON text.
+    #[napi]
+    pub fn stats(&self) -> String {
+        self.core().stats()
+    }
+
+    /// Prometheus text.
+    #[napi]
+    pub fn metrics(&self, open_metrics: bool) -> String {
+        report::metrics_of(&[self.core()], open_metrics)
+    }
+
+    /// The answer to an `ask` notice, as JSON.
+    #[napi]
+    pub fn answer(&self, ask: f64, json: String) {
+        self.core().notices.answer(input::millis(ask), json);
+    }
+
+    /// Flushes what was submitted in this tick.
+    #[napi]
+    pub fn wake(&self) {
+        self.core().wake();
+    }
+}
+
+/// The Prometheus text of several caches, each family once.
+#[napi]
+pub fn metrics_of(caches: Vec<ClassInstance<'_, NativeCache>>, open_metrics: bool) -> String {
+    let caches: Vec<_> = caches.iter().map(|cache| cache.core()).collect();
+    report::metrics_of(&caches, open_metrics)
+}
+
+/// Every default, as JSON, for tests and documentation.
+#[napi]
+pub fn defaults() -> String {
+    Config::defaults().to_string()
+}
+
+/// `text` as a glob that matches nothing but itself.
+#[napi]
+pub fn escape_glob(text: String) -> String {
+    String::from_utf8_lossy(&glob::escape(text.as_bytes())).into_owned()
+}

@@ -1,0 +1,127 @@
+//! What JavaScript hands in: keys, payloads, options. Shapes and ranges were checked by `lib/`; here is checked what
+//! only the bytes tell.
+
+use napi::{
+    JsString, ValueType,
+    bindgen_prelude::{
+        Buffer, Either, FromNapiValue, JsObjectValue, JsValue, Object, Result, Unknown,
+    },
+};
+
+use crate::{
+    cache::{
+        Key,
+        write::{Ttl, WriteOptions},
+    },
+    entry::{Kind, Payload},
+    error::{CacheError, Code},
+    l2::commands::OnlyIf,
+};
+
+/// The longest key, in UTF-8 and with its namespace.
+const MAX_KEY: usize = 32 << 10;
+/// What Node-API puts in place of a lone surrogate.
+const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
+
+/// The key under `prefix`, as it is in Redis.
+pub fn key(prefix: &str, name: JsString<'_>) -> Result<std::result::Result<Key, CacheError>> {
+    let text = name.into_utf8()?;
+    let bytes = text.as_str()?.as_bytes();
+    if let Some(problem) = problem(prefix, bytes) {
+        let shown: String = String::from_utf8_lossy(bytes).chars().take(64).collect();
+        return Ok(Err(CacheError::new(Code::Key, problem).key(shown)));
+    }
+    if contains(bytes, REPLACEMENT) && has_lone_surrogate(name)? {
+        let text = "Expected `key` to be well-formed Unicode, got a lone surrogate";
+        return Ok(Err(CacheError::new(Code::Key, text)));
+    }
+    Ok(Ok([prefix.as_bytes(), bytes].concat().into()))
+}
+
+fn problem(prefix: &str, name: &[u8]) -> Option<String> {
+    let length = prefix.len() + name.len();
+    if name.is_empty() {
+        Some("Expected `key` to be a non-empty string, got an empty one".to_owned())
+    } else if length > MAX_KEY {
+        Some(format!(
+            "Expected `key` to be at most {MAX_KEY} bytes with its namespace, got {length}"
+        ))
+    } else if name.starts_with(b"~") {
+        Some("Expected `key` not to begin with ~: such keys are evenkeel's own".to_owned())
+    } else {
+        None
+    }
+}
+
+/// Whether `needle` stands somewhere in `bytes`.
+pub fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+fn has_lone_surrogate(name: JsString<'_>) -> Result<bool> {
+    let text = name.into_utf16()?;
+    Ok(char::decode_utf16(text.as_slice().iter().copied()).any(|unit| unit.is_err()))
+}
+
+/// An encoded value.
+pub fn payload(
+    kind: u32,
+    data: Either<JsString<'_>, Buffer>,
+) -> Result<std::result::Result<Payload, CacheError>> {
+    let Some(kind) = u8::try_from(kind).ok().and_then(Kind::from_u8) else {
+        return Ok(Err(CacheError::new(
+            Code::Value,
+            "Expected a payload kind between 1 and 5",
+        )));
+    };
+    let bytes = match data {
+        Either::A(text) => text.into_utf8()?.into_owned()?.into_bytes(),
+        Either::B(buffer) => buffer.to_vec(),
+    };
+    Ok(Ok(Payload::new(kind, bytes)))
+}
+
+/// A property of an options object that is there and not `undefined`.
+fn property<T: FromNapiValue>(options: &Object<'_>, name: &str) -> Result<Option<T>> {
+    options.get::<T>(name)
+}
+
+/// A number of ms that lib/ found to be an integer within range.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked by lib/"
+)]
+pub const fn millis(number: f64) -> u64 {
+    number as u64
+}
+
+/// The life an argument names: `undefined` says nothing, `null` never ends.
+pub fn ttl(value: &Unknown<'_>) -> Result<Ttl> {
+    Ok(match value.get_type()? {
+        ValueType::Null => Ttl::Never,
+        ValueType::Number => Ttl::Ms(millis(value.coerce_to_number()?.get_double()?)),
+        _ => Ttl::Default,
+    })
+}
+
+/// The options of a write.
+pub fn write_options(options: Option<&Object<'_>>) -> Result<WriteOptions> {
+    let Some(options) = options else {
+        return Ok(WriteOptions::default());
+    };
+    let only_if = property::<String>(options, "onlyIf")?;
+    Ok(WriteOptions {
+        ttl: ttl(&options.get_named_property::<Unknown<'_>>("ttl")?)?,
+        l1_ttl: property::<f64>(options, "l1Ttl")?.map(millis),
+        stale_for: property::<f64>(options, "staleFor")?.map(millis),
+        jitter: property(options, "jitter")?,
+        no_wait: property::<bool>(options, "wait")? == Some(false),
+        only_if: match only_if.as_deref() {
+            Some("absent") => Some(OnlyIf::Absent),
+            Some("present") => Some(OnlyIf::Present),
+            Some(_) | None => None,
+        },
+        strict: property(options, "strict")?,
+    })
+}

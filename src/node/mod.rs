@@ -1,0 +1,13 @@
+//! The boundary to JavaScript, and the only place that names Node-API: convert in, call, convert out. Owns no rule of
+//! the cache.
+//!
+//! `cache` has the operations, `input` and `outcome` convert, `completions` is the queue of one environment, `hot` the
+//! raw function of the hit path, `named` the caches that threads share, `runtime` the threads of our own.
+
+mod cache;
+mod completions;
+mod hot;
+mod input;
+mod named;
+mod outcome;
+mod runtime;

@@ -1,0 +1,33 @@
+//! The process' own tokio runtime. It never touches Node-API, lives as long as the process, and starts with the first
+//! cache; so no environment's end can take it away from another.
+
+use std::sync::OnceLock;
+
+use napi::{Error, Result, Status};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// One thread drives sockets and timers, the other lets a long parse not delay them.
+const WORKERS: usize = 2;
+
+static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
+
+/// The runtime's handle.
+///
+/// # Errors
+/// If the operating system gives no threads.
+pub fn handle() -> Result<Handle> {
+    let made = RUNTIME.get_or_init(|| {
+        Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .thread_name("evenkeel")
+            .enable_all()
+            .build()
+    });
+    match made {
+        Ok(runtime) => Ok(runtime.handle().clone()),
+        Err(error) => Err(Error::new(
+            Status::GenericFailure,
+            format!("no threads for evenkeel: {error}"),
+        )),
+    }
+}

@@ -1,0 +1,485 @@
+//! What Redis may hold that is no longer true.
+//!
+//! Owns the keys and patterns whose last change Redis has not confirmed, in the
+//! order in which they were made, and the answer to "may this key be read from
+//! Redis". Does not own the replay: the supervisor takes a [`Journal::batch`],
+//! sends it and reports each good reply with [`Journal::acknowledge`].
+//!
+//! Every entry carries a sequence number, and so does every write that is sent
+//! ([`Journal::mark`]). A reply removes an entry only if the entry is not newer
+//! than what was acknowledged; when in doubt an entry stays, and the worst of it
+//! is one value that has to be loaded again.
+//!
+//! The journal is bounded. Past its bounds it *collapses*: the keys are forgotten
+//! and all of the namespace counts as journaled, until a wipe of the namespace
+//! that began later is done.
+//!
+//! | state | `record` | left by |
+//! |---|---|---|
+//! | listing | keeps the entry | an entry that does not fit → collapsed |
+//! | collapsed | keeps nothing: the coming wipe covers it | `begin_wipe` → wiping |
+//! | wiping | keeps the entry: the wipe may have passed its key | `end_wipe` of this wipe → listing; an entry that does not fit → collapsed; `begin_wipe` (the first one failed) → wiping |
+
+use super::patterns::Patterns;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Keys kept before the journal collapses.
+pub const MAX_KEYS: usize = 10_000;
+/// Bytes kept before the journal collapses, overhead included.
+pub const MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Patterns kept before the journal collapses: each read is held against all.
+pub const MAX_PATTERNS: usize = 64;
+/// What an entry occupies beside its bytes, in both indexes and its `Arc`.
+const ENTRY_OVERHEAD: usize = 96;
+
+/// How much of the namespace is journaled beside the entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// Only what is listed.
+    Listed,
+    /// All of it, and no wipe is under way.
+    Collapsed,
+    /// All of it, until the wipe that began with this number is done.
+    Wiping(u64),
+}
+
+/// The keys, patterns and the collapse that wait for Redis.
+#[derive(Debug)]
+pub struct Journal {
+    /// The last change of each key.
+    keys: HashMap<Arc<[u8]>, u64, ahash::RandomState>,
+    /// The same entries by age, for the replay.
+    order: BTreeMap<u64, Arc<[u8]>>,
+    /// The patterns.
+    patterns: Patterns,
+    /// Keys with writes under way, and how many.
+    writes: HashMap<Arc<[u8]>, u32, ahash::RandomState>,
+    /// Bytes held by the keys, overhead included.
+    bytes: usize,
+    /// The last number given out.
+    last: u64,
+    /// Whether more than the entries is journaled.
+    extent: Extent,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Journal {
+    /// An empty journal.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            keys: HashMap::default(),
+            order: BTreeMap::new(),
+            patterns: Patterns::default(),
+            writes: HashMap::default(),
+            bytes: 0,
+            last: 0,
+            extent: Extent::Listed,
+        }
+    }
+
+    /// Notes that Redis may hold an old value of `key` (as it is named in Redis),
+    /// and gives the number under which it was noted. A key that was already
+    /// there becomes the newest.
+    pub fn record(&mut self, key: Arc<[u8]>) -> u64 {
+        self.last += 1;
+        if self.extent == Extent::Collapsed {
+            return self.last;
+        }
+        self.remove_key(&key);
+        self.bytes += key.len() + ENTRY_OVERHEAD;
+        self.order.insert(self.last, Arc::clone(&key));
+        self.keys.insert(key, self.last);
+        self.collapse_if_full();
+        self.last
+    }
+
+    /// Notes that Redis may hold old values of all keys that match `glob` (with
+    /// its namespace), and gives the number under which it was noted.
+    pub fn record_pattern(&mut self, glob: Box<[u8]>) -> u64 {
+        self.last += 1;
+        if self.extent == Extent::Collapsed {
+            return self.last;
+        }
+        self.patterns.record(glob, self.last);
+        self.collapse_if_full();
+        self.last
+    }
+
+    /// Gives up the list: from now on all of the namespace is journaled. For
+    /// `clear()` while Redis is away, and for what does not fit.
+    pub fn collapse(&mut self) {
+        self.last += 1;
+        self.forget_entries();
+        self.extent = Extent::Collapsed;
+    }
+
+    /// Whether `key` must not be read from Redis.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        self.collapsed() || self.keys.contains_key(key) || self.patterns.cover(key)
+    }
+
+    /// Whether all of the namespace is journaled.
+    #[must_use]
+    pub fn collapsed(&self) -> bool {
+        self.extent != Extent::Listed
+    }
+
+    /// Whether nothing waits for Redis.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pending() == 0
+    }
+
+    /// Entries that wait for Redis: keys, patterns, and one for a collapse.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.keys.len() + self.patterns.len() + usize::from(self.collapsed())
+    }
+
+    /// Bytes that the entries occupy, overhead included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.patterns.bytes() + self.patterns.len() * ENTRY_OVERHEAD
+    }
+
+    /// The number of a write that is being sent now: newer than all that was
+    /// noted so far, older than all that will be.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        self.last
+    }
+
+    /// Redis confirmed a write of `key` that was sent at `seq`, or refused it for
+    /// good. True if that removed the entry; one noted later stays.
+    pub fn acknowledge(&mut self, key: &[u8], seq: u64) -> bool {
+        let covered = self.keys.get(key).is_some_and(|&noted| noted <= seq);
+        if covered {
+            self.remove_key(key);
+        }
+        covered
+    }
+
+    /// A scan that began at `seq` removed all matches of `glob`, or Redis refuses
+    /// that for good. True if that removed the entry; one noted later stays.
+    pub fn acknowledge_pattern(&mut self, glob: &[u8], seq: u64) -> bool {
+        self.patterns.remove(glob, seq)
+    }
+
+    /// A write of `key` is sent, while the key may be journaled. Until
+    /// [`Journal::end_write`], once for each, [`Journal::batch`] leaves the key out:
+    /// its UNLINK would follow the write and undo it, acknowledged as it is.
+    pub fn begin_write(&mut self, key: &Arc<[u8]>) {
+        *self.writes.entry(Arc::clone(key)).or_default() += 1;
+    }
+
+    /// A write that was begun has ended, however it did.
+    pub fn end_write(&mut self, key: &[u8]) {
+        if let Some(writes) = self.writes.get_mut(key) {
+            *writes -= 1;
+            if *writes == 0 {
+                self.writes.remove(key);
+            }
+        }
+    }
+
+    /// The `most` oldest keys noted after `seq` (0: from the start) that no write is
+    /// under way for, oldest first, with their numbers. They stay until acknowledged;
+    /// the number of the last one leads to the next batch.
+    #[must_use]
+    pub fn batch(&self, seq: u64, most: usize) -> Vec<(Arc<[u8]>, u64)> {
+        self.order
+            .range(seq.saturating_add(1)..)
+            .filter(|(_, key)| !self.writes.contains_key(*key))
+            .take(most)
+            .map(|(&noted, key)| (Arc::clone(key), noted))
+            .collect()
+    }
+
+    /// The patterns and their numbers, oldest first.
+    pub fn patterns(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.patterns.iter()
+    }
+
+    /// A wipe of the namespace begins, if the journal is collapsed: gives what
+    /// [`Journal::end_wipe`] wants. Entries from before are covered by the wipe.
+    pub fn begin_wipe(&mut self) -> Option<u64> {
+        if !self.collapsed() {
+            return None;
+        }
+        self.forget_entries();
+        self.last += 1;
+        self.extent = Extent::Wiping(self.last);
+        Some(self.last)
+    }
+
+    /// The wipe that began as `seq` is done. True if that ends the collapse; it
+    /// does not if the journal has collapsed again or another wipe has begun.
+    pub fn end_wipe(&mut self, seq: u64) -> bool {
+        let ends = self.extent == Extent::Wiping(seq);
+        if ends {
+            self.extent = Extent::Listed;
+        }
+        ends
+    }
+
+    fn collapse_if_full(&mut self) {
+        let full = self.keys.len() > MAX_KEYS
+            || self.patterns.len() > MAX_PATTERNS
+            || self.bytes() > MAX_BYTES;
+        if full {
+            self.collapse();
+        }
+    }
+
+    /// Gives the memory back too: a long outage should leave no trace.
+    fn forget_entries(&mut self) {
+        self.keys = HashMap::default();
+        self.order = BTreeMap::new();
+        self.patterns = Patterns::default();
+        self.bytes = 0;
+    }
+
+    fn remove_key(&mut self, key: &[u8]) {
+        if let Some(noted) = self.keys.remove(key) {
+            self.order.remove(&noted);
+            self.bytes -= key.len() + ENTRY_OVERHEAD;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(number: u32) -> Arc<[u8]> {
+        Arc::from(format!("k{number}").into_bytes())
+    }
+
+    #[test]
+    fn a_key_is_journaled_until_a_write_sent_no_earlier_is_acknowledged() {
+        let mut journal = Journal::new();
+        let before = journal.mark();
+        let noted = journal.record(key(1));
+        assert!(journal.contains(b"k1") && !journal.contains(b"k2"));
+        assert!(
+            !journal.acknowledge(b"k1", before),
+            "sent before the change"
+        );
+        assert!(journal.contains(b"k1"));
+        assert!(journal.acknowledge(b"k1", noted));
+        assert!(journal.is_empty() && journal.bytes() == 0);
+    }
+
+    #[test]
+    fn a_key_noted_again_is_not_removed_by_the_reply_to_its_first_replay() {
+        let mut journal = Journal::new();
+        journal.record(key(1));
+        let replayed = journal.batch(0, 64);
+        journal.record(key(1));
+        assert_eq!(replayed.len(), 1);
+        assert!(!journal.acknowledge(&replayed[0].0, replayed[0].1));
+        assert_eq!(journal.pending(), 1);
+    }
+
+    #[test]
+    fn batches_follow_each_other_oldest_first() {
+        let mut journal = Journal::new();
+        for number in [3, 1, 2, 3] {
+            journal.record(key(number));
+        }
+        let first = journal.batch(0, 2);
+        let rest = journal.batch(first[1].1, 64);
+        let names: Vec<_> = first
+            .iter()
+            .chain(&rest)
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
+        assert_eq!(names, [key(1), key(2), key(3)]);
+    }
+
+    #[test]
+    fn a_pattern_covers_its_matches_and_is_noted_once() {
+        let mut journal = Journal::new();
+        let old = journal.record_pattern(Box::from(*b"user:*"));
+        let new = journal.record_pattern(Box::from(*b"user:*"));
+        assert!(journal.contains(b"user:1") && !journal.contains(b"item:1"));
+        assert_eq!(
+            journal.patterns().collect::<Vec<_>>(),
+            [(&b"user:*"[..], new)]
+        );
+        assert!(
+            !journal.acknowledge_pattern(b"user:*", old),
+            "noted again since"
+        );
+        assert!(journal.acknowledge_pattern(b"user:*", new));
+        assert!(journal.is_empty() && journal.bytes() == 0);
+    }
+
+    #[test]
+    fn a_key_with_a_write_under_way_is_not_replayed_over_it() {
+        let mut journal = Journal::new();
+        journal.record(key(1));
+        journal.record(key(2));
+        journal.begin_write(&key(1));
+        journal.begin_write(&key(1));
+        journal.end_write(b"k1");
+        assert_eq!(journal.batch(0, 64), [(key(2), 2)]);
+        assert!(journal.contains(b"k1"), "nor is it readable");
+        journal.end_write(b"k1");
+        journal.end_write(b"k1");
+        assert_eq!(journal.batch(0, 64).len(), 2);
+        assert!(journal.writes.is_empty());
+    }
+
+    #[test]
+    fn too_many_keys_bytes_or_patterns_collapse_it() {
+        let mut keys = Journal::new();
+        for number in 0..10_000 {
+            keys.record(key(number));
+        }
+        assert!(!keys.collapsed(), "10,000 keys are kept");
+        keys.record(key(10_000));
+        assert!(keys.collapsed() && keys.pending() == 1 && keys.contains(b"anything"));
+
+        let mut bytes = Journal::new();
+        for number in 0..65_u8 {
+            bytes.record(Arc::from(vec![number; 32 * 1024]));
+        }
+        assert!(bytes.collapsed());
+
+        let mut patterns = Journal::new();
+        for number in 0..65 {
+            patterns.record_pattern(format!("{number}*").into_bytes().into());
+        }
+        assert!(patterns.collapsed());
+    }
+
+    #[test]
+    fn a_collapse_ends_with_its_wipe_and_what_was_noted_meanwhile_stays() {
+        let mut journal = Journal::new();
+        assert_eq!(journal.begin_wipe(), None);
+        journal.collapse();
+        journal.record(key(1));
+        let first = journal.begin_wipe().unwrap();
+        assert_eq!(journal.pending(), 1, "covered by the wipe");
+        journal.record(key(2));
+        let second = journal.begin_wipe().unwrap();
+        journal.record(key(3));
+        assert!(!journal.end_wipe(first), "the first wipe failed");
+        assert!(journal.end_wipe(second));
+        assert!(!journal.contains(b"k1") && !journal.contains(b"k2") && journal.contains(b"k3"));
+        assert!(!journal.end_wipe(second));
+    }
+
+    #[test]
+    fn a_wipe_does_not_end_a_collapse_that_came_after_it() {
+        let mut journal = Journal::new();
+        journal.collapse();
+        let wipe = journal.begin_wipe().unwrap();
+        journal.collapse();
+        assert!(!journal.end_wipe(wipe));
+        assert!(journal.collapsed());
+    }
+
+    /// What can happen to a journal.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Record(u32),
+        Pattern(u32),
+        /// Acknowledges a key with the number of so many steps ago.
+        Acknowledge(u32, u64),
+        Collapse,
+        Begin,
+        End,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            8 => (0..6_u32).prop_map(Step::Record),
+            2 => (0..6_u32).prop_map(Step::Pattern),
+            8 => (0..6_u32, 0..4_u64).prop_map(|(number, ago)| Step::Acknowledge(number, ago)),
+            1 => Just(Step::Collapse),
+            1 => Just(Step::Begin),
+            2 => Just(Step::End),
+        ];
+        proptest::collection::vec(step, 0..200)
+    }
+
+    proptest! {
+        /// The model knows, for each key, the last change that Redis has not
+        /// confirmed. Whatever it knows of must never be readable.
+        #[test]
+        fn no_unconfirmed_change_is_ever_readable(steps in steps()) {
+            let mut journal = Journal::new();
+            let mut stale: HashMap<u32, u64> = HashMap::new();
+            let mut all_stale_since = None;
+            let mut wipe = None;
+            for step in steps {
+                match step {
+                    Step::Record(number) => {
+                        stale.insert(number, journal.record(key(number)));
+                    }
+                    Step::Pattern(number) => {
+                        stale.insert(number, journal.record_pattern(key(number).as_ref().into()));
+                    }
+                    Step::Acknowledge(number, ago) => {
+                        let sent = journal.mark().saturating_sub(ago);
+                        if stale.get(&number).is_some_and(|&noted| noted <= sent) {
+                            stale.remove(&number);
+                        }
+                        journal.acknowledge(&key(number), sent);
+                    }
+                    Step::Collapse => {
+                        journal.collapse();
+                        all_stale_since = Some(journal.mark());
+                    }
+                    Step::Begin => wipe = journal.begin_wipe().or(wipe),
+                    Step::End => if let Some(seq) = wipe && journal.end_wipe(seq) {
+                        stale.retain(|_, noted| *noted > seq);
+                        all_stale_since = all_stale_since.filter(|&since| since > seq);
+                    }
+                }
+                for number in 0..6 {
+                    let unconfirmed = all_stale_since.is_some() || stale.contains_key(&number);
+                    prop_assert!(!unconfirmed || journal.contains(&key(number)));
+                }
+            }
+        }
+
+        #[test]
+        fn bounds_and_both_indexes_hold(steps in steps()) {
+            let mut journal = Journal::new();
+            for step in steps {
+                match step {
+                    Step::Record(number) => { journal.record(key(number)); }
+                    Step::Pattern(number) => { journal.record_pattern(key(number).as_ref().into()); }
+                    Step::Acknowledge(number, ago) => { journal.acknowledge(&key(number), journal.mark().saturating_sub(ago)); }
+                    Step::Collapse => journal.collapse(),
+                    Step::Begin => { journal.begin_wipe(); }
+                    Step::End => { journal.end_wipe(journal.mark()); }
+                }
+                prop_assert_eq!(journal.keys.len(), journal.order.len());
+                let held: usize = journal.order.values().map(|k| k.len() + ENTRY_OVERHEAD).sum();
+                let globs = journal.patterns.bytes() + journal.patterns.len() * ENTRY_OVERHEAD;
+                prop_assert_eq!(journal.bytes(), held + globs);
+                prop_assert!(journal.bytes() <= MAX_BYTES);
+                for (name, noted) in journal.batch(0, usize::MAX) {
+                    prop_assert_eq!(journal.keys.get(&name), Some(&noted));
+                }
+            }
+        }
+    }
+}

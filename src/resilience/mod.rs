@@ -1,0 +1,54 @@
+//! The rules for trouble, as pure values.
+//!
+//! Owns when to connect again, when to stop asking, what Redis may hold that is
+//! no longer true, and which states a link goes through. Owns no socket, no
+//! timer, no clock and no log: `now` (milliseconds of a monotonic clock) and
+//! randomness (a closure that answers uniformly from 0 to 1) are arguments, so
+//! that whole outages are tested in microseconds. The supervisor acts on what is
+//! answered here.
+
+pub mod backoff;
+pub mod breaker;
+pub mod glob;
+pub mod journal;
+mod patterns;
+pub mod state;
+mod window;
+
+/// A number from `low` to `high`, both included, drawn with `rng`.
+///
+/// A draw outside of 0 to 1 counts as the nearer end, one that is no number as 0.
+pub(crate) fn between(low: u64, high: u64, rng: &mut impl FnMut() -> f64) -> u64 {
+    const STEPS: u64 = 1 << 32;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "0..=1 times 2^32 fits, and `as` takes what is no number for 0"
+    )]
+    let share = (rng().clamp(0.0, 1.0) * STEPS as f64) as u64;
+    let span = u128::from(high.saturating_sub(low));
+    let part = (span * u128::from(share)) >> 32;
+    low.saturating_add(u64::try_from(part).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::between;
+
+    #[test]
+    fn a_draw_stays_between_its_ends_whatever_the_source_answers() {
+        for (draw, expected) in [
+            (0.0, 100),
+            (0.5, 150),
+            (1.0, 200),
+            (-3.0, 100),
+            (7.0, 200),
+            (f64::NAN, 100),
+        ] {
+            assert_eq!(between(100, 200, &mut || draw), expected, "{draw}");
+        }
+        assert_eq!(between(9, 3, &mut || 1.0), 9, "ends in the wrong order");
+        assert_eq!(between(0, u64::MAX, &mut || 1.0), u64::MAX);
+    }
+}

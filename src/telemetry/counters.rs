@@ -1,0 +1,176 @@
+//! What a cache counts.
+//!
+//! Owns the counters; the values of their labels are in `labels`. All additions are
+//! relaxed: each figure is exact on its own, but two of them read together may be
+//! some operations apart. Nothing is ever reset.
+
+use super::histogram::{Distribution, Histogram};
+pub use super::labels::{ErrorClass, EvictionCause, InvalidationSource, Label, LoadResult};
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// One counter for each value of a label.
+#[derive(Debug)]
+pub struct ByLabel<L, const N: usize> {
+    /// The counters in the order of [`Label::ALL`].
+    counts: [AtomicU64; N],
+    label: PhantomData<L>,
+}
+
+impl<L: Label, const N: usize> Default for ByLabel<L, N> {
+    fn default() -> Self {
+        const { assert!(L::ALL.len() == N, "one counter for each value of the label") };
+        Self {
+            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            label: PhantomData,
+        }
+    }
+}
+
+impl<L: Label, const N: usize> ByLabel<L, N> {
+    /// Counts one.
+    pub fn count(&self, value: L) {
+        self.add(value, 1);
+    }
+
+    /// Counts `times`.
+    pub fn add(&self, value: L, times: u64) {
+        self.counts[value.index()].fetch_add(times, Relaxed);
+    }
+
+    /// The count of one value.
+    #[must_use]
+    pub fn get(&self, value: L) -> u64 {
+        self.counts[value.index()].load(Relaxed)
+    }
+
+    /// All counts in the order of [`Label::ALL`].
+    #[must_use]
+    pub fn read(&self) -> [u64; N] {
+        std::array::from_fn(|index| self.counts[index].load(Relaxed))
+    }
+}
+
+/// A counter that shares its cache line, and the one that is fetched beside it,
+/// with nothing: the hit path of every thread writes to it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Padded(AtomicU64);
+
+impl Deref for Padded {
+    type Target = AtomicU64;
+
+    fn deref(&self) -> &AtomicU64 {
+        &self.0
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident: $live:ty => $plain:ty = $read:expr,)+) => {
+        /// Everything that one cache counts, from its start on.
+        #[derive(Debug, Default)]
+        pub struct Counters { $($(#[$doc])* pub $name: $live,)+ }
+
+        /// The counters as they were when somebody looked.
+        #[derive(Debug, Clone, PartialEq, Eq, Default)]
+        pub struct Counts { $($(#[$doc])* pub $name: $plain,)+ }
+
+        impl Counters {
+            /// All figures now.
+            #[must_use]
+            pub fn read(&self) -> Counts {
+                Counts { $($name: $read(&self.$name),)+ }
+            }
+        }
+    };
+}
+
+/// How many values each label has.
+const CAUSES: usize = EvictionCause::ALL.len();
+const CLASSES: usize = ErrorClass::ALL.len();
+const RESULTS: usize = LoadResult::ALL.len();
+const SOURCES: usize = InvalidationSource::ALL.len();
+
+counters! {
+    /// Reads that L1 answered.
+    l1_hits: Padded => u64 = load,
+    /// Reads that L1 could not answer.
+    l1_misses: Padded => u64 = load,
+    /// Values put into L1.
+    l1_sets: AtomicU64 => u64 = load,
+    /// Entries deleted from L1 on request.
+    l1_deletes: AtomicU64 => u64 = load,
+    /// Entries that L1 let go by itself.
+    l1_evictions: ByLabel<EvictionCause, CAUSES> => [u64; CAUSES] = ByLabel::read,
+    /// Reads that Redis answered with a value.
+    l2_hits: AtomicU64 => u64 = load,
+    /// Reads to which Redis had no usable value.
+    l2_misses: AtomicU64 => u64 = load,
+    /// Commands written to Redis: what is billed.
+    l2_commands: AtomicU64 => u64 = load,
+    /// Operations that missed their deadline.
+    l2_timeouts: AtomicU64 => u64 = load,
+    /// Links made after one was lost.
+    l2_reconnects: AtomicU64 => u64 = load,
+    /// Errors by what went wrong.
+    l2_errors: ByLabel<ErrorClass, CLASSES> => [u64; CLASSES] = ByLabel::read,
+    /// How long Redis took to answer.
+    command_duration: Histogram => Distribution = Histogram::read,
+    /// Loads by how they ended.
+    loads: ByLabel<LoadResult, RESULTS> => [u64; RESULTS] = ByLabel::read,
+    /// How long factories took.
+    load_duration: Histogram => Distribution = Histogram::read,
+    /// Answers that were past their freshness.
+    stale_served: AtomicU64 => u64 = load,
+    /// Callers that waited for another one's load instead of starting their own.
+    stampedes_prevented: AtomicU64 => u64 = load,
+    /// Commands that joining and sharing made unnecessary.
+    commands_saved: AtomicU64 => u64 = load,
+    /// Entries dropped from L1 because somebody else changed them.
+    invalidations: ByLabel<InvalidationSource, SOURCES> => [u64; SOURCES] = ByLabel::read,
+}
+
+impl Counters {
+    /// Counters at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn everything_starts_at_zero_and_is_counted_on_its_own() {
+        let counters = Counters::new();
+        assert_eq!(counters.read(), Counts::default());
+        counters.l1_hits.fetch_add(3, Relaxed);
+        counters.l2_errors.count(ErrorClass::Loading);
+        counters.loads.add(LoadResult::Stale, 2);
+        counters.command_duration.record(Duration::from_millis(1));
+        let counts = counters.read();
+        assert_eq!((counts.l1_hits, counts.l1_misses), (3, 0));
+        assert_eq!(counts.l2_errors.iter().sum::<u64>(), 1);
+        assert_eq!(counters.l2_errors.get(ErrorClass::Loading), 1);
+        assert_eq!(counts.loads, [0, 0, 0, 2]);
+        assert_eq!(counts.command_duration.count(), 1);
+    }
+
+    #[test]
+    fn hits_and_misses_lie_on_lines_of_their_own() {
+        let counters = Counters::new();
+        let at = |counter: &AtomicU64| std::ptr::from_ref(counter).addr();
+        let apart = at(&counters.l1_hits).abs_diff(at(&counters.l1_misses));
+        assert!(apart >= 128);
+        assert!(at(&counters.l1_misses).abs_diff(at(&counters.l1_sets)) >= 128);
+    }
+}
