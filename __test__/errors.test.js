@@ -76,7 +76,7 @@ const OPTIONS = [
   [{ l1: { maxByte: 1 } }, /`l1\.maxByte`.*`(l1\.)?maxBytes`/],
   [{ l1: { ttl: '60' } }, /Expected `l1\.ttl` to be .*, got/],
   [{ l2: { timeout: -1 } }, /Expected `l2\.timeout` to be .*, got -1/],
-  [{ redis: 42 }, /Expected `redis` to be .*, got 42/],
+  [{ redis: 42 }, /Expected `redis` to be .*, got a number/],
   [{ redis: 'http://localhost' }, /Expected `redis(\.url)?` to be .*redis:\/\//],
   [{ redis: { port: 70_000 } }, /Expected `redis\.port` to be .*, got 70000/],
   [{ jitter: 2 }, /Expected `jitter` to be .*, got 2/],

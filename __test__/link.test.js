@@ -156,7 +156,7 @@ describe('TLS', () => {
 
   test('an authority that nobody trusts is told as a certificate problem', async (t) => {
     const error = await fails(t, server.url)
-    assert.match(error.code, /CERT/)
+    assert.match(error.code, /CERT|SIGNATURE|SIGNED/)
     assert.match(error.message, /tls\.ca|NODE_EXTRA_CA_CERTS/)
   })
 
@@ -176,7 +176,7 @@ describe('TLS', () => {
   test('a TLS URL to a plain port is told to use redis://', async (t) => {
     const plain = await startRedis()
     t.after(() => plain.stop())
-    const error = await fails(t, `rediss://127.0.0.1:${plain.port}`)
+    const error = await fails(t, { url: `rediss://127.0.0.1:${plain.port}`, connectTimeout: 1_000 })
     assert.match(error.message, /redis:\/\/|plain|TLS/)
   })
 })

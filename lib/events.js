@@ -25,8 +25,11 @@ function deliver(emitter, type, event) {
  * @param {unknown} error
  */
 function report(type, error) {
-  const detail = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  process.emitWarning(`A listener of the event "${type}" of a cache threw`, { type: 'CacheWarning', detail })
+  const { message = error, stack } = /** @type {Partial<Error>} */ (Object(error))
+  process.emitWarning(`A listener of the event "${type}" of a cache threw: ${String(message)}`, {
+    type: 'CacheWarning',
+    ...(typeof stack === 'string' && { detail: stack }),
+  })
 }
 
 exports.deliver = deliver

@@ -176,10 +176,16 @@ impl<R> Locked<'_, R> {
         self.stripe.flights.insert(self.key.into(), flight);
     }
 
+    /// Whether `flight` is the key's, and the key was not changed since it began.
+    #[must_use]
+    pub fn is_flight(&self, flight: u64) -> bool {
+        self.stripe.flights.get(self.key) == Some(&flight)
+    }
+
     /// Ends `flight`; true if the key was not changed since it began.
     #[must_use]
     pub fn end_flight(&mut self, flight: u64) -> bool {
-        let current = self.stripe.flights.get(self.key) == Some(&flight);
+        let current = self.is_flight(flight);
         if current {
             self.stripe.flights.remove(self.key);
         }

@@ -21,18 +21,19 @@ module.exports = (kind) => {
   })
 
   const globs = [
-    ['a*', ['a', 'ab', 'a*']],
+    ['a*', ['a', 'ab', 'a*', 'a\\']],
     ['a\\*', ['a*']],
     ['[ab]b', ['ab', 'bb']],
     ['[^a]b', ['bb', ']b', '[b']],
     ['[a-c]b', ['ab', 'bb']],
-    ['[', ['[']],
-    ['', []],
+    ['[', []],
+    ['[b', ['b']],
+    ['a\\', ['a\\']],
   ]
   for (const [glob, matching] of globs) {
     test(`the glob ${JSON.stringify(glob)} matches as in Redis`, async (t) => {
       const cache = await kind.open(t)
-      const all = ['a', 'ab', 'a*', 'bb', ']b', '[b', '[']
+      const all = ['a', 'b', 'ab', 'a*', 'a\\', 'bb', ']b', '[b', '[']
       await cache.setMany(all.map((key) => [key, 1]))
       assert.equal(await cache.deletePattern(glob), matching.length)
       const left = await cache.getMany(all)

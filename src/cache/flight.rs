@@ -14,7 +14,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::Ordering::Relaxed, atomic::Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -50,8 +53,10 @@ pub struct LoadOptions {
 pub struct Flights {
     by_key: HashMap<Key, u64>,
     by_id: HashMap<u64, Flight>,
-    last: u64,
 }
+
+/// Ids are unique in the process: JavaScript keeps the flights of all caches in one map.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 struct Flight {
     key: Key,
@@ -116,7 +121,6 @@ impl Cache {
             Ok(id) => id,
             Err(()) => return None,
         };
-        self.table.lock(key).begin_flight(id);
         if options.fresh {
             return self.lead_now(id, true);
         }
@@ -139,18 +143,19 @@ impl Cache {
         }
     }
 
-    /// Joins the flight of the key, or begins one and gives its id.
+    /// Joins the flight of the key, or begins one and gives its id. Nobody joins a flight whose key was changed since
+    /// it began: its value may be from before the change.
     fn join(&self, key: &Key, caller: Caller, options: &LoadOptions) -> Result<u64, ()> {
         let mut flights = self.flights.lock();
         if let Some(id) = flights.by_key.get(key).copied()
+            && self.table.lock(key).is_flight(id)
             && let Some(flight) = flights.by_id.get_mut(&id)
         {
             flight.callers.push(caller);
             self.counters.stampedes_prevented.fetch_add(1, Relaxed);
             return Err(());
         }
-        flights.last += 1;
-        let id = flights.last;
+        let id = NEXT_ID.fetch_add(1, Relaxed);
         let flight = Flight {
             key: Arc::clone(key),
             callers: vec![caller],
@@ -163,6 +168,7 @@ impl Cache {
         };
         flights.by_key.insert(Arc::clone(key), id);
         flights.by_id.insert(id, flight);
+        self.table.lock(key).begin_flight(id);
         Ok(id)
     }
 
@@ -349,7 +355,7 @@ impl Cache {
         if self.open_link().is_some() {
             let cmd = self.set_command(&write, lives, only_if);
             self.background.fetch_add(1, SeqCst);
-            let done = |cache: &Arc<Self>, _| drop(cache.background.fetch_sub(1, SeqCst));
+            let done = |cache: &Arc<Self>, _| cache.finished_one();
             self.send_write(&[Arc::clone(key)], cmd, Box::new(done));
         }
     }
@@ -445,6 +451,11 @@ impl Cache {
                 self.abandon(id);
             }
         }
+    }
+
+    /// One of the writes that nobody waits for is done.
+    pub(super) fn finished_one(&self) {
+        self.background.fetch_sub(1, SeqCst);
     }
 
     /// Whether nothing is pending that nobody waits for.

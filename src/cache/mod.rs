@@ -88,7 +88,11 @@ impl Cache {
         let counters = Arc::new(Counters::default());
         let notices = Arc::new(Notices::new(id));
         let hasher = RandomState::new();
-        let redis = config.redis.clone().map(Arc::new);
+        let name = config.name.clone().unwrap_or_else(default_name);
+        let redis = config.redis.clone().map(|mut redis| {
+            redis.name_connection(&name);
+            Arc::new(redis)
+        });
         let tls = match redis.as_ref().and_then(|redis| redis.tls.as_ref()) {
             Some(tls) => Some(TlsContext::new(tls)?),
             None => None,
@@ -97,7 +101,7 @@ impl Cache {
         let linked = redis.map(|redis| (Link::new(id, &redis, Arc::clone(&counters)), redis));
         let cache = Arc::new(Self {
             id,
-            name: config.name.clone().unwrap_or_else(default_name),
+            name,
             l1: config.l1.as_ref().map(|l1| L1::new(l1, lru, &hasher)),
             table: Generations::new(&hasher),
             link: linked.as_ref().map(|((link, _), _)| Arc::clone(link)),

@@ -181,7 +181,9 @@ impl Cache {
                 return Err(CacheError::new(Code::Options, text));
             }
             let mut cmd = redis::cmd(&name);
-            rest.iter().for_each(|arg| drop(cmd.arg(&arg[..])));
+            for arg in rest {
+                cmd.arg(&arg[..]);
+            }
             Ok(cmd)
         });
         let cmds = cmds.collect::<Result<Vec<_>, _>>()?;

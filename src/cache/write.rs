@@ -110,11 +110,7 @@ impl Cache {
         }
         if options.no_wait {
             self.background.fetch_add(1, SeqCst);
-            self.store(
-                write,
-                None,
-                Box::new(|cache, _| drop(cache.background.fetch_sub(1, SeqCst))),
-            );
+            self.store(write, None, Box::new(|cache, _| cache.finished_one()));
             return waiter.now(Outcome::Undefined);
         }
         let asked = Arc::clone(key);
@@ -316,6 +312,7 @@ impl Cache {
             Ok(_) if link.port.journaled() > 0 => link.trust(key, mark),
             Ok(_) => (),
             Err(Failure::Refused(error)) if error.code() == "NOPERM" => {
+                link.trust(key, mark);
                 let text = format!(
                     "Redis refuses to write this key to this user: {}",
                     error.details().unwrap_or_default()

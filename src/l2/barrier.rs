@@ -116,10 +116,14 @@ impl Replay<'_> {
             }
             let replies = self.exchange(&pipeline).await?;
             for ((key, seq), reply) in due.iter().zip(replies) {
-                if matches!(reply, Value::ServerError(_)) {
-                    return Err(Unconfirmed);
+                match reply {
+                    // Refused for good: to ask again would keep the link down for ever.
+                    Value::ServerError(error) if error.code() == "NOPERM" => {
+                        self.link.trust(key, *seq)
+                    }
+                    Value::ServerError(_) => return Err(Unconfirmed),
+                    _ => self.link.trust(key, *seq),
                 }
-                self.link.trust(key, *seq);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Makes a connection that is ready to use: dial, HELLO, AUTH, SELECT, and the server's own word that it is a master
 //! with its data loaded. Owns the reading of what can go wrong on the way, and the hints for the operator.
 
-use std::{net::IpAddr, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{io, net::IpAddr, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, RedisError, Value,
@@ -87,9 +87,24 @@ pub async fn connect(
     tls: Option<&TlsContext>,
     memory: &mut Memory,
     protocol: ProtocolVersion,
+    allowance: Duration,
 ) -> Result<Connection, Refusal> {
     let info = connection_info(setting, memory, protocol).await;
-    let dialed = dialer::dial(&setting.redis, tls, &mut memory.last_good).await?;
+    // What is left of the allowance is for HELLO, and for telling what took so long.
+    let dialed = dialer::dial_within(
+        &setting.redis,
+        tls,
+        &mut memory.last_good,
+        allowance * 4 / 5,
+    )
+    .await?;
+    for warning in tls
+        .map(TlsContext::warnings)
+        .iter()
+        .flat_map(|list| list.iter())
+    {
+        tracing::debug!(cache = link.cache, event = "tls", "Redis TLS: {warning}");
+    }
     let config = AsyncConnectionConfig::new()
         .set_response_timeout(None)
         .set_connection_timeout(None)
@@ -97,7 +112,7 @@ pub async fn connect(
     let select = u64::from(setting.redis.db != 0);
     link.counters.l2_commands.fetch_add(1 + select, Relaxed);
     let made = MultiplexedConnection::new_with_config(&info, dialed.stream, config).await;
-    let (redis, driver) = made.map_err(|error| refusal(&error, protocol))?;
+    let (redis, driver) = made.map_err(|error| refusal(&error, protocol, tls.is_some()))?;
     link.status.lock().connections = 1;
     Ok(Connection {
         redis,
@@ -198,7 +213,7 @@ async fn ask_server(
         .send_packed_commands(&pipeline, 0, count)
         .await;
     let last = replies
-        .map_err(|error| refusal(&error, ProtocolVersion::RESP2))?
+        .map_err(|error| refusal(&error, ProtocolVersion::RESP2, setting.redis.tls.is_some()))?
         .pop();
     match last {
         Some(Value::ServerError(error)) => match error.code() {
@@ -229,9 +244,13 @@ async fn ask_server(
     }
 }
 
-/// What an error of the handshake or of a live connection says, with a hint where one helps.
+/// What an error of a live connection says, with a hint where one helps.
 #[must_use]
 pub fn describe(error: &RedisError) -> LastError {
+    describe_io(error, DialError::of)
+}
+
+fn describe_io(error: &RedisError, of_io: impl Fn(&io::Error) -> DialError) -> LastError {
     if let Some(code) = error.code() {
         let text = format!("{code} {}", error.detail().unwrap_or_default());
         return LastError::new(code, with_hint(code, text.trim_end()));
@@ -240,24 +259,16 @@ pub fn describe(error: &RedisError) -> LastError {
     if text.contains("authentication failed") {
         return LastError::new("WRONGPASS", with_hint("WRONGPASS", &text));
     }
-    if error.is_io_error() || error.is_connection_dropped() {
-        return LastError::new(io_code(error), text);
+    let source =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    if let Some(source) = source {
+        return Refusal::from(of_io(source)).error;
+    }
+    if error.is_connection_dropped() {
+        return Refusal::from(of_io(&io::ErrorKind::UnexpectedEof.into())).error;
     }
     let hint = "the answer is not Redis' protocol: is this the right port?";
     LastError::new("EPROTO", format!("{text} ({hint})"))
-}
-
-fn io_code(error: &RedisError) -> &'static str {
-    let io =
-        std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    match io.map(std::io::Error::kind) {
-        Some(std::io::ErrorKind::ConnectionRefused) => "ECONNREFUSED",
-        Some(std::io::ErrorKind::TimedOut) => "ETIMEDOUT",
-        Some(std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable) => {
-            "EHOSTUNREACH"
-        }
-        _ => "ECONNRESET",
-    }
 }
 
 fn with_hint(code: &str, text: &str) -> String {
@@ -274,8 +285,8 @@ fn with_hint(code: &str, text: &str) -> String {
     format!("{text} ({hint})")
 }
 
-fn refusal(error: &RedisError, protocol: ProtocolVersion) -> Refusal {
-    let described = describe(error);
+fn refusal(error: &RedisError, protocol: ProtocolVersion, tls: bool) -> Refusal {
+    let described = describe_io(error, |error| DialError::of_first_exchange(error, tls));
     let text = described.message.as_str();
     let class = match described.code.as_str() {
         "WRONGPASS" | "NOAUTH" | "NOPERM" => Class::Configuration,

@@ -55,12 +55,17 @@ impl Connection {
     pub async fn abandon(self) {
         self.reset.abort();
         self.driver.abort();
-        let _ = self.driver.await;
+        if !self.driver.is_finished() {
+            let _ = self.driver.await;
+        }
     }
 
     /// Closes the socket in order.
     pub async fn close(self) {
         drop(self.redis);
+        if self.driver.is_finished() {
+            return;
+        }
         if tokio::time::timeout(Duration::from_millis(CLOSE_MS), self.driver)
             .await
             .is_err()

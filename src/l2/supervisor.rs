@@ -435,7 +435,7 @@ async fn establish(
     allowance: Duration,
     spread: Option<f64>,
 ) -> Result<Connection, Interrupted> {
-    let connect = handshake::connect(link, setting, tls, memory, protocol);
+    let connect = handshake::connect(link, setting, tls, memory, protocol, allowance);
     let Ok(connected) = tokio::time::timeout(allowance, connect).await else {
         return Err(timed_out(setting, allowance).into());
     };

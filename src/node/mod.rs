@@ -4,6 +4,11 @@
 //! `cache` has the operations, `input` and `outcome` convert, `completions` is the queue of one environment, `hot` the
 //! raw function of the hit path, `named` the caches that threads share, `runtime` the threads of our own.
 
+#![expect(
+    unreachable_pub,
+    reason = "#[napi] wants `pub`, and the rest of the folder follows"
+)]
+
 mod cache;
 mod completions;
 mod hot;

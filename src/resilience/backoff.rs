@@ -142,7 +142,7 @@ impl Backoff {
         let soon = std::mem::take(&mut self.soon);
         self.attempt = self.attempt.saturating_add(1);
         let wait = match (class, user_delay) {
-            (Class::Transient, Some(delay)) => delay.clamp(STRATEGY_FLOOR_MS, STRATEGY_CAP_MS),
+            (Class::Transient, Some(delay)) => delay.max(STRATEGY_FLOOR_MS),
             (Class::Transient | Class::Role, _) if soon => between(0, FIRST_MS, rng),
             (Class::Transient, None) => self.strategy(rng),
             (Class::Role, _) => self.exponential(250, 3_000, 0, rng),

@@ -1,0 +1,74 @@
+'use strict'
+
+// The examples do what they say: the service of `npm start`, and the outage to watch.
+
+const assert = require('node:assert/strict')
+const path = require('node:path')
+const { describe, test } = require('node:test')
+const { root, runProgram } = require('./support/child.js')
+const { startRedis } = require('./support/redis.js')
+const { until } = require('./support/wait.js')
+
+const service = path.join(root, 'examples', 'service', 'index.js')
+const outage = path.join(root, 'examples', 'outage.js')
+
+/** Runs the service with `env` while `visit(ask)` is at work, then sends SIGTERM; `ask(path, init)` is a fetch. */
+async function serve(env, visit) {
+  let child
+  let printed = ''
+  const onStart = (started) => {
+    child = started
+    child.stdout.on('data', (chunk) => (printed += chunk))
+  }
+  const ended = runProgram(process.execPath, [service], { env: { PORT: '0', ...env }, onStart })
+  try {
+    const [base] = await until(() => /http:\/\/localhost:\d+/.exec(printed))
+    await visit((where, init) => fetch(base + where, init))
+  } finally {
+    child.kill('SIGTERM')
+  }
+  const { code, stderr } = await ended
+  assert.equal(code, 0)
+  assert.equal(stderr, '')
+}
+
+describe('the example service', () => {
+  async function reads(ask) {
+    const read = async () => {
+      const answer = await ask('/products/50')
+      return [answer.status, answer.headers.get('x-cache'), (await answer.json()).name]
+    }
+    const [, , name] = await read()
+    assert.deepEqual(await read(), [200, 'hit-l1', name])
+    const body = JSON.stringify({ name: 'changed', price: 1, stock: 1 })
+    assert.equal((await ask('/products/50', { method: 'PUT', body })).status, 200)
+    assert.deepEqual(await read(), [200, 'miss', 'changed'])
+    assert.deepEqual(await read(), [200, 'hit-l1', 'changed'])
+    assert.equal((await ask('/products/50', { method: 'DELETE' })).status, 200)
+    assert.deepEqual(await read(), [404, 'miss', undefined])
+    assert.equal((await (await ask('/health')).json()).status, 'healthy')
+    assert.match(await (await ask('/metrics')).text(), /^cache_l1_hits_total\{/m)
+    assert.equal((await ask('/nowhere')).status, 404)
+  }
+
+  test('serves from memory and shuts down cleanly', () => serve({}, reads))
+
+  test('serves from Redis, and goes on when it is gone', async (t) => {
+    const server = await startRedis()
+    t.after(() => server.stop())
+    await serve({ REDIS_URL: server.url }, async (ask) => {
+      await until(async () => (await (await ask('/health')).json()).cache.l2.state === 'up')
+      await reads(ask)
+      await server.kill()
+      assert.equal((await ask('/products/51')).status, 200)
+      assert.equal((await ask('/products/52')).status, 200)
+      assert.equal((await ask('/health')).status, 200)
+    })
+  })
+})
+
+test('three hundred requests a second see nothing of a Redis that is killed, restarted, frozen and thawed', async () => {
+  const { code, stdout, stderr } = await runProgram(process.execPath, [outage], { timeout: 120_000 })
+  assert.equal(code, 0, stdout + stderr)
+  assert.equal(stderr, '')
+})
