@@ -77,17 +77,17 @@ describe('Redis is used again by itself', () => {
       redis: { port: proxy.port, retryStrategy: () => 20 },
       namespace: ownNamespace(),
     })
-    await again.ready()
     const modes = []
     again.on('mode', ({ from, to }) => modes.push(`${from} ${to}`))
+    await until(() => modes.length === 1)
     for (let round = 0; round < 10; round++) {
       await proxy.down()
       await away(again)
       await proxy.up()
       await back(again)
     }
-    await until(() => modes.length === 20)
-    assert.deepEqual(modes, Array(10).fill(['tiered memory', 'memory tiered']).flat())
+    await until(() => modes.length === 21)
+    assert.deepEqual(modes, ['memory tiered', ...Array(10).fill(['tiered memory', 'memory tiered']).flat()])
   })
 })
 
@@ -107,12 +107,12 @@ describe('what changed while Redis was away', () => {
 
   test('not even for a moment: who asks all the time never sees the old value', async (t) => {
     const { proxy, cache } = await behindProxy(t)
-    const keys = Array.from({ length: 200 }, (_, index) => `key-${index}`)
+    const keys = Array.from({ length: 50 }, (_, index) => `key-${index}`)
     await cache.setMany(keys.map((key) => [key, 'old']))
     await proxy.down()
     await away(cache)
     await Promise.all(keys.map((key) => cache.delete(key)))
-    const load = steadily(500, async () => cache.getMany(keys))
+    const load = steadily(200, async () => cache.getMany(keys))
     await proxy.up()
     await back(cache)
     const asked = load.calls.length

@@ -195,8 +195,8 @@ fn build(max_bytes: u64, floor: u32, lru: bool, hasher: &RandomState) -> Moka {
     };
     Cache::builder()
         .max_capacity(max_bytes)
-        .weigher(move |key: &Box<[u8]>, entry: &Arc<Entry>| {
-            let size = key.len() + entry.payload.data.len() + OVERHEAD;
+        .weigher(move |key, entry: &Arc<Entry>| {
+            let size = AsRef::<[u8]>::as_ref(key).len() + entry.payload.data.len() + OVERHEAD;
             u32::try_from(size).unwrap_or(u32::MAX).max(floor)
         })
         .eviction_policy(policy)

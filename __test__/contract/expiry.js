@@ -51,7 +51,7 @@ module.exports = (kind) => {
 
   test('a shorter touch ends the life that was longer', async (t) => {
     const cache = await kind.open(t)
-    await cache.set('key', 1)
+    await cache.set('key', { n: 1 })
     assert.equal(await cache.touch('key', 150), true)
     await until(async () => (await cache.get('key')) === undefined, { timeout: 2_000 })
   })

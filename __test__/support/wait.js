@@ -63,6 +63,7 @@ function steadily(perSecond, work) {
       calls.push(call)
     }
   }, 2)
+  timer.unref()
   return {
     calls,
     stop() {

@@ -117,10 +117,7 @@ impl Cache {
         }
         self.count_l1_miss();
         let caller = Caller { waiter, strict };
-        let id = match self.join(key, caller, options) {
-            Ok(id) => id,
-            Err(()) => return None,
-        };
+        let id = self.join(key, caller, options)?;
         if options.fresh {
             return self.lead_now(id, true);
         }
@@ -143,9 +140,9 @@ impl Cache {
         }
     }
 
-    /// Joins the flight of the key, or begins one and gives its id. Nobody joins a flight whose key was changed since
+    /// Joins the flight of the key, or begins one and gives its id: then it is this caller's to go on. Nobody joins a flight whose key was changed since
     /// it began: its value may be from before the change.
-    fn join(&self, key: &Key, caller: Caller, options: &LoadOptions) -> Result<u64, ()> {
+    fn join(&self, key: &Key, caller: Caller, options: &LoadOptions) -> Option<u64> {
         let mut flights = self.flights.lock();
         if let Some(id) = flights.by_key.get(key).copied()
             && self.table.lock(key).is_flight(id)
@@ -153,7 +150,7 @@ impl Cache {
         {
             flight.callers.push(caller);
             self.counters.stampedes_prevented.fetch_add(1, Relaxed);
-            return Err(());
+            return None;
         }
         let id = NEXT_ID.fetch_add(1, Relaxed);
         let flight = Flight {
@@ -169,7 +166,7 @@ impl Cache {
         flights.by_key.insert(Arc::clone(key), id);
         flights.by_id.insert(id, flight);
         self.table.lock(key).begin_flight(id);
-        Ok(id)
+        Some(id)
     }
 
     /// What Redis said to a flight.
@@ -193,7 +190,7 @@ impl Cache {
                     .map(|flight| Arc::clone(&flight.key));
                 match key.and_then(|key| self.unverified(&key)) {
                     Some(payload) => {
-                        self.settle_flight(id, |caller| caller.waiter.value(payload.clone()))
+                        self.settle_flight(id, |caller| caller.waiter.value(payload.clone()));
                     }
                     // A key that is journaled holds what is no longer true: it may be overwritten.
                     None => self.lead(id, failure == Failure::Unavailable),

@@ -82,7 +82,9 @@ impl Cache {
         };
         if self.open_link().is_none() {
             self.table.mutate_all(&keys, drop_one, || {
-                keys.iter().for_each(|key| self.distrust(key))
+                for key in &keys {
+                    self.distrust(key);
+                }
             });
             return waiter.now(self.away(&keys[0], strict, count(local.load(Relaxed))));
         }

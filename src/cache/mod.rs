@@ -24,7 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::{runtime::Handle, sync::oneshot};
 
 pub use self::outcome::{As, Outcome, Waiter};
-use self::{flight::Flights, notices::Notices, read::Read};
+use self::{flight::Flights, notices::Notices, outcome::Sink, read::Read};
 use crate::{
     clock,
     config::Config,
@@ -78,15 +78,20 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 static UNNAMED: AtomicU64 = AtomicU64::new(0);
 
 impl Cache {
-    /// A cache by `config`. Connecting, if it is to connect, starts on `runtime`.
+    /// A cache by `config`, whose first environment is `sink`. Connecting, if it is to connect, starts on `runtime`.
     ///
     /// # Errors
     /// `ERR_CACHE_OPTIONS` if the TLS material is not usable.
-    pub fn new(config: Config, runtime: Handle) -> Result<Arc<Self>, CacheError> {
+    pub fn new(
+        config: Config,
+        runtime: &Handle,
+        sink: &Arc<dyn Sink>,
+    ) -> Result<Arc<Self>, CacheError> {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let config = Arc::new(config);
         let counters = Arc::new(Counters::default());
         let notices = Arc::new(Notices::new(id));
+        notices.listen(sink);
         let hasher = RandomState::new();
         let name = config.name.clone().unwrap_or_else(default_name);
         let redis = config.redis.clone().map(|mut redis| {
@@ -124,7 +129,7 @@ impl Cache {
                 redis,
                 application: notices,
             };
-            supervisor::start(&runtime, link, controls, setting, tls);
+            supervisor::start(runtime, link, controls, setting, tls);
         }
         upkeep::start(&cache);
         Ok(cache)

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{Cmd, Value};
+use redis::Cmd;
 
 use super::{Cache, Key, Outcome, Waiter, write::Ttl};
 use crate::{
@@ -14,7 +14,6 @@ use crate::{
     error::{CacheError, Code},
     l2::{
         commands,
-        link::server_text,
         port::{Failure, Reply, Request},
     },
 };
@@ -138,7 +137,9 @@ impl Cache {
             Ok(cmds) => cmds,
             Err(error) => return waiter.now(Outcome::Error(error)),
         };
-        list.iter().for_each(|args| self.touch_l1(args));
+        for args in list {
+            self.touch_l1(args);
+        }
         let deadline = self.raw_deadline(timeout_ms);
         let replies = cmds.into_iter().map(|cmd| {
             let (sender, reply) = tokio::sync::oneshot::channel();
@@ -340,13 +341,4 @@ impl Cache {
 
 fn upper(name: &[u8]) -> String {
     String::from_utf8_lossy(name).to_ascii_uppercase()
-}
-
-/// The error of one reply in a pipeline, as text; `None` if it is none.
-#[must_use]
-pub fn reply_error(value: &Value) -> Option<String> {
-    match value {
-        Value::ServerError(error) => Some(server_text(error)),
-        _ => None,
-    }
 }

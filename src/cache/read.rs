@@ -13,8 +13,8 @@ use super::{Cache, Key, Outcome, Waiter};
 use crate::{
     clock::{self, NEVER},
     entry::{
-        Entry, Payload,
-        wire::{self, Context, Decoded, LifeLeft},
+        Entry, Left, Payload,
+        wire::{self, Context, Decoded},
     },
     error::CacheError,
     l2::{
@@ -224,23 +224,20 @@ impl Cache {
         None
     }
 
-    async fn ttl_in_redis(&self, key: &Key) -> Result<Option<Option<u64>>, Failure> {
+    async fn ttl_in_redis(&self, key: &Key) -> Result<Option<Left>, Failure> {
         let header = self.call(Request::Raw(commands::header(key)));
         let pttl = self.call(Request::Raw(commands::pttl(key)));
         let (header, pttl) = futures_util::future::join(header, pttl).await;
         let pttl = commands::integer(&pttl?).unwrap_or(-2);
         let physical = match u64::try_from(pttl) {
-            Ok(ms) => Some(ms),
-            Err(_) if pttl == -1 => None,
+            Ok(ms) => Left::Ms(ms),
+            Err(_) if pttl == -1 => Left::Forever,
             Err(_) => return Ok(None),
         };
         // A key of another type has no header, but a life.
         let header = header.ok().and_then(commands::bytes).unwrap_or_default();
-        Ok(match wire::peek_life(&header, clock::unix()) {
-            LifeLeft::Known(Some(0)) => None,
-            LifeLeft::Known(left) => Some(left),
-            LifeLeft::AskRedis => Some(physical),
-        })
+        let left = wire::peek_life(&header, clock::unix()).unwrap_or(physical);
+        Ok(Some(left).filter(|left| *left != Left::Ms(0)))
     }
 
     fn local_ttl(&self, key: &Key, strict: bool, failure: &Failure) -> Outcome {
@@ -248,7 +245,7 @@ impl Cache {
             return Outcome::Error(self.failed(failure, key));
         }
         let entry = self.l1.as_ref().and_then(|l1| l1.get(key, clock::now()));
-        life_outcome(entry.map(|entry| entry.life_left(clock::now()).flatten()))
+        life_outcome(entry.map(|entry| entry.life_left(clock::now()).unwrap_or(Left::Forever)))
     }
 
     /// Begins to read `key` from Redis for `claim`, which `told` turns into someone who waits.
@@ -302,7 +299,7 @@ impl Cache {
     /// Reads the reply and lets it into L1, if the key was not changed since it was asked for.
     fn take_in(self: &Arc<Self>, read: &Arc<Read>, reply: Reply) -> Found {
         let decoded = match reply {
-            Ok(Value::BulkString(data)) => self.decode(&read.key, data.into()),
+            Ok(Value::BulkString(data)) => Some(self.decode(&read.key, data.into())),
             Ok(Value::Nil) => None,
             Ok(_) => Some(Decoded::Foreign),
             Err(Failure::Refused(error)) if error.code() == "WRONGTYPE" => {
@@ -347,13 +344,13 @@ impl Cache {
         }
     }
 
-    fn decode(&self, key: &Key, data: Bytes) -> Option<Decoded> {
+    fn decode(&self, key: &Key, data: Bytes) -> Decoded {
         let context = Context {
             key,
             unix_ms: clock::unix(),
             epoch: self.epoch(),
         };
-        Some(wire::decode(context, data, self.config.codec))
+        wire::decode(context, data, self.config.codec)
     }
 
     /// The epoch entries in Redis must carry.
@@ -361,19 +358,22 @@ impl Cache {
         self.link.as_ref().map_or(0, |link| link.epoch.load(SeqCst))
     }
 
-    /// `left` is what is left of its life in ms (`Some(None)`: for ever), `None` if only Redis knows.
-    fn entry_from_redis(&self, payload: &Payload, left: Option<Option<u64>>) -> Entry {
+    /// An entry for L1 of what Redis holds; `left` is what is left of its life, if anybody but Redis knows.
+    fn entry_from_redis(&self, payload: &Payload, left: Option<Left>) -> Entry {
         let now = clock::now();
         let l1 = self.config.l1.as_ref();
         let most = l1.map_or(0, |l1| match left {
             Some(_) => l1.ttl_ms,
             None => l1.ttl_ms.min(l1.plain_ttl_ms),
         });
-        let left_ms = left.flatten().unwrap_or(NEVER);
+        let life_until = left.map(|left| match left {
+            Left::Forever => NEVER,
+            Left::Ms(ms) => now.saturating_add(ms),
+        });
         Entry {
             payload: payload.clone(),
-            l1_until: now.saturating_add(most.min(left_ms)),
-            life_until: left.map(|left| left.map_or(NEVER, |ms| now.saturating_add(ms))),
+            l1_until: now.saturating_add(most).min(life_until.unwrap_or(NEVER)),
+            life_until,
             link: self.generation_in_use(),
             era: self.era(),
         }
@@ -410,13 +410,13 @@ impl Cache {
     }
 }
 
-fn life_outcome(left: Option<Option<u64>>) -> Outcome {
+fn life_outcome(left: Option<Left>) -> Outcome {
     match left {
         None => Outcome::Undefined,
-        Some(None) => Outcome::Null,
+        Some(Left::Forever) => Outcome::Null,
         // Exact up to 2^53 ms, which is 285,000 years.
         #[expect(clippy::cast_precision_loss, reason = "no life is that long")]
-        Some(Some(ms)) => Outcome::Number(ms as f64),
+        Some(Left::Ms(ms)) => Outcome::Number(ms as f64),
     }
 }
 

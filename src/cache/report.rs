@@ -41,16 +41,35 @@ impl Cache {
                 "advice": self.advice(),
             },
         });
-        if let Some(link) = self.link.as_ref().filter(|_| verbose) {
-            let status = link.status.lock();
-            let events = status
-                .events
-                .iter()
-                .map(|(at, what)| json!({ "at": iso(*at), "event": what }));
-            report["cache"]["l2"]["events"] = events.collect();
-            report["cache"]["l2"]["info"] = status.info.clone().into();
+        if verbose {
+            self.add_details(&mut report);
         }
         report.to_string()
+    }
+
+    /// The last link events and the last INFO, as far as there is a link and an INFO.
+    fn add_details(&self, report: &mut Value) {
+        let (mut events, mut info) = (Vec::new(), Value::Null);
+        if let Some(link) = &self.link {
+            let status = link.status.lock();
+            events.extend(
+                status
+                    .events
+                    .iter()
+                    .map(|(at, what)| json!({ "at": iso(*at), "event": what })),
+            );
+            let fields = status
+                .info
+                .lines()
+                .filter_map(|line| line.trim_end().split_once(':'));
+            if !status.info.is_empty() {
+                info = fields
+                    .map(|(name, value)| (name.to_owned(), Value::from(value)))
+                    .collect();
+            }
+        }
+        report["events"] = events.into();
+        report["info"] = info;
     }
 
     fn status(&self) -> &'static str {
@@ -125,7 +144,7 @@ impl Cache {
             "reconnects": self.counters.l2_reconnects.load(Relaxed),
             "in_flight": 0,
             "breaker": self.breaker_state(),
-            "admission": if self.generation_in_use() == 0 { 0 } else { 1 },
+            "admission": u8::from(self.generation_in_use() != 0),
             "invalidation": { "mode": "off", "reason": reason, "losses": 0 },
         });
         let Some(link) = &self.link else {

@@ -102,7 +102,7 @@ impl Cache {
             options,
         };
         if let Some(only_if) = options.only_if {
-            return self.set_only_if(write, only_if, waiter);
+            return self.set_only_if(&write, only_if, waiter);
         }
         if self.open_link().is_none() {
             self.put_away(&write);
@@ -110,7 +110,7 @@ impl Cache {
         }
         if options.no_wait {
             self.background.fetch_add(1, SeqCst);
-            self.store(write, None, Box::new(|cache, _| cache.finished_one()));
+            self.store(&write, Box::new(|cache, _| cache.finished_one()));
             return waiter.now(Outcome::Undefined);
         }
         let asked = Arc::clone(key);
@@ -120,16 +120,16 @@ impl Cache {
                 Ok(_) | Err(_) => Outcome::Undefined,
             });
         };
-        self.store(write, None, Box::new(told));
+        self.store(&write, Box::new(told));
         None
     }
 
     /// Puts a value into L1 and sends it to Redis; `told` hears of Redis' answer.
-    pub(super) fn store(self: &Arc<Self>, write: Write<'_>, only_if: Option<OnlyIf>, told: Told) {
+    fn store(self: &Arc<Self>, write: &Write<'_>, told: Told) {
         let lives = self.lives(write.options);
-        let cmd = self.set_command(&write, lives, only_if);
+        let cmd = self.set_command(write, lives, None);
         let mut locked = self.table.lock(write.key);
-        locked.mutate(|| self.put(&write, lives));
+        locked.mutate(|| self.put(write, lives));
         self.send_write(&[Arc::clone(write.key)], cmd, told);
         drop(locked);
     }
@@ -288,7 +288,9 @@ impl Cache {
         let mark = {
             let mut journal = link.journal.lock();
             if held {
-                keys.iter().for_each(|key| journal.begin_write(key));
+                for key in keys {
+                    journal.begin_write(key);
+                }
             }
             journal.mark()
         };
@@ -341,7 +343,7 @@ impl Cache {
 
     fn set_only_if(
         self: &Arc<Self>,
-        write: Write<'_>,
+        write: &Write<'_>,
         only_if: OnlyIf,
         waiter: Waiter,
     ) -> Option<Outcome> {
@@ -354,7 +356,7 @@ impl Cache {
                 .is_some_and(|l1| l1.get(write.key, clock::now()).is_some());
             let done = there == (only_if == OnlyIf::Present);
             if done {
-                locked.mutate(|| self.put(&write, lives));
+                locked.mutate(|| self.put(write, lives));
             }
             return waiter.now(Outcome::Bool(done));
         }
@@ -365,7 +367,7 @@ impl Cache {
         }
         // Who wins is Redis' to say: until the next read L1 does not know.
         locked.mutate(|| self.drop_from_l1(write.key));
-        let cmd = self.set_command(&write, lives, Some(only_if));
+        let cmd = self.set_command(write, lives, Some(only_if));
         let asked = Arc::clone(write.key);
         let told = move |cache: &Arc<Self>, reply: Reply| {
             waiter.settle(match reply {
@@ -409,10 +411,10 @@ impl Cache {
                 all.done(Some(self.too_large(&key, &write.payload)));
             } else if self.open_link().is_none() {
                 self.put_away(&write);
-                all.done(match self.away(&key, strict, Outcome::Undefined) {
-                    Outcome::Error(error) => Some(error),
-                    _ => None,
-                });
+                all.done(
+                    (strict && self.link.is_some())
+                        .then(|| self.failed(&Failure::Unavailable, &key)),
+                );
             } else {
                 let (all, asked) = (Arc::clone(&all), Arc::clone(&key));
                 let told = move |cache: &Arc<Self>, reply: Reply| {
@@ -423,7 +425,7 @@ impl Cache {
                             .map(|failure| cache.failed(&failure, &asked)),
                     );
                 };
-                self.store(write, None, Box::new(told));
+                self.store(&write, Box::new(told));
             }
         }
         all.now()
@@ -440,7 +442,7 @@ impl Cache {
         let life = wire::life_patch(clock::unix(), ttl_ms);
         let expiry = ttl_ms.map_or(commands::Expiry::Never, commands::Expiry::After);
         let cmd = commands::rewrite_life(key, &life, expiry);
-        self.rewrite(key, cmd, Some(ttl_ms), strict, waiter)
+        self.rewrite(key, cmd, Some(Ttl::from(ttl_ms)), strict, waiter)
     }
 
     /// Ends a key's freshness but keeps what a loader may still serve; true if it is there.
@@ -460,7 +462,7 @@ impl Cache {
         self: &Arc<Self>,
         key: &Key,
         cmd: Cmd,
-        life: Option<Option<u64>>,
+        life: Option<Ttl>,
         strict: Option<bool>,
         waiter: Waiter,
     ) -> Option<Outcome> {
@@ -489,22 +491,22 @@ impl Cache {
         None
     }
 
-    fn relive(self: &Arc<Self>, key: &Key, life: Option<Option<u64>>) -> bool {
+    fn relive(self: &Arc<Self>, key: &Key, life: Option<Ttl>) -> bool {
         let Some(l1) = &self.l1 else { return false };
         let now = clock::now();
         let Some(old) = l1.take(key).filter(|entry| !entry.expired(now)) else {
             return false;
         };
-        let Some(ttl_ms) = life else { return true };
+        let Some(ttl) = life else { return true };
         let options = WriteOptions {
-            ttl: ttl_ms.map_or(Ttl::Never, Ttl::Ms),
+            ttl,
             jitter: Some(0.0),
             ..WriteOptions::default()
         };
         let lives = self.lives(&options);
         let entry = Entry {
             l1_until: now.saturating_add(lives.l1_ms),
-            life_until: Some(ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms))),
+            life_until: Some(lives.l2.ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms))),
             ..Entry::clone(&old)
         };
         self.after_put(l1.put(key, entry));

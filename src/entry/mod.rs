@@ -92,6 +92,15 @@ pub struct Life {
     pub stale_ms: u64,
 }
 
+/// What is left of a life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// It never ends.
+    Forever,
+    /// So many ms.
+    Ms(u64),
+}
+
 /// An entry as L1 holds it. It never changes; a change is another entry.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -114,14 +123,14 @@ impl Entry {
         now >= self.l1_until
     }
 
-    /// What is left of its life in ms: `None` if only Redis knows, `Some(None)` if it never ends.
+    /// What is left of its life, if anybody but Redis knows.
     #[must_use]
-    pub fn life_left(&self, now: u64) -> Option<Option<u64>> {
+    pub fn life_left(&self, now: u64) -> Option<Left> {
         self.life_until.map(|until| {
             if until == NEVER {
-                None
+                Left::Forever
             } else {
-                Some(until.saturating_sub(now))
+                Left::Ms(until.saturating_sub(now))
             }
         })
     }

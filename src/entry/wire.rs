@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{Kind, Life, Payload, is_safe_integer};
+use super::{Kind, Left, Life, Payload, is_safe_integer};
 
 /// Two bytes that no JSON, no UTF-8 text and no digits begin with.
 const MAGIC: [u8; 2] = [0xF5, 0xEC];
@@ -21,8 +21,8 @@ const U48: u64 = (1 << 48) - 1;
 /// What bytes from Redis turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {
-    /// A value in its life; what is left of it in ms, `None` if it never ends.
-    Fresh(Payload, Option<u64>),
+    /// A value in its life, and what is left of it.
+    Fresh(Payload, Left),
     /// A value without an envelope: its life is known to Redis only.
     Bare(Payload),
     /// An entry past its life, or made under another epoch: a miss that may be overwritten.
@@ -31,15 +31,6 @@ pub enum Decoded {
     Foreign,
     /// One of our own envelopes, damaged or under another key: a miss to be removed.
     Corrupt,
-}
-
-/// What the fixed part of a header says of an entry's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LifeLeft {
-    /// An envelope with this much left in ms (0: past it), `None` if it never ends.
-    Known(Option<u64>),
-    /// No envelope: ask Redis.
-    AskRedis,
 }
 
 /// Who is writing what, for [`encode`] and [`decode`].
@@ -129,7 +120,7 @@ fn read_envelope(context: Context<'_>, data: &Bytes) -> Option<Decoded> {
         at = skip_tags(data, at)?;
     }
     let left = life_left(header, context.unix_ms);
-    if epoch != context.epoch || left == Some(0) {
+    if epoch != context.epoch || left == Left::Ms(0) {
         return Some(Decoded::Gone);
     }
     let payload = Payload::new(kind, data.get(at..).map(|_| data.slice(at..))?);
@@ -145,22 +136,19 @@ fn skip_tags(data: &[u8], mut at: usize) -> Option<usize> {
     (at <= data.len()).then_some(at)
 }
 
-/// What the first [`HEADER`] bytes of a value in Redis say of its life.
+/// What the first [`HEADER`] bytes of a value in Redis say of its life (0 ms: it is past it); `None` if there is no
+/// envelope.
 #[must_use]
-pub fn peek_life(start: &[u8], unix_ms: u64) -> LifeLeft {
-    if start.len() >= HEADER && start.starts_with(&PREFIX) {
-        LifeLeft::Known(life_left(start, unix_ms))
-    } else {
-        LifeLeft::AskRedis
-    }
+pub fn peek_life(start: &[u8], unix_ms: u64) -> Option<Left> {
+    (start.len() >= HEADER && start.starts_with(&PREFIX)).then(|| life_left(start, unix_ms))
 }
 
-/// Ms left of the life in a complete header; never more than the whole of it, whatever the writer's clock said.
-fn life_left(header: &[u8], unix_ms: u64) -> Option<u64> {
+/// What is left of the life in a complete header; never more than the whole of it, whatever the writer's clock said.
+fn life_left(header: &[u8], unix_ms: u64) -> Left {
     let created = get_u48(&header[CREATED..]);
     match get_u48(&header[CREATED + 6..]) {
-        0 => None,
-        life => Some((created + life).saturating_sub(unix_ms).min(life)),
+        0 => Left::Forever,
+        life => Left::Ms((created + life).saturating_sub(unix_ms).min(life)),
     }
 }
 
@@ -259,7 +247,7 @@ mod tests {
                 let data = encode(context, &payload, Life { ttl_ms, stale_ms });
                 assert_eq!(
                     decode(context, data.into(), false),
-                    Decoded::Fresh(payload.clone(), ttl_ms)
+                    Decoded::Fresh(payload.clone(), ttl_ms.map_or(Left::Forever, Left::Ms))
                 );
             }
         }
@@ -281,11 +269,17 @@ mod tests {
             };
             decode(context, data.clone(), false)
         };
-        assert_eq!(read(NOW + 999, 0), Decoded::Fresh(payload.clone(), Some(1)));
+        assert_eq!(
+            read(NOW + 999, 0),
+            Decoded::Fresh(payload.clone(), Left::Ms(1))
+        );
         assert_eq!(read(NOW + 1_000, 0), Decoded::Gone);
         assert_eq!(read(NOW, 5), Decoded::Gone);
         // A reader whose clock is behind gets no longer life than was given.
-        assert_eq!(read(NOW - 50_000, 0), Decoded::Fresh(payload, Some(1_000)));
+        assert_eq!(
+            read(NOW - 50_000, 0),
+            Decoded::Fresh(payload, Left::Ms(1_000))
+        );
     }
 
     #[test]
@@ -333,7 +327,9 @@ mod tests {
             false,
         ) {
             Decoded::Bare(payload) => payload.kind,
-            other => panic!("{other:?}"),
+            other @ (Decoded::Fresh(..) | Decoded::Gone | Decoded::Foreign | Decoded::Corrupt) => {
+                panic!("{other:?}")
+            }
         };
         for json in [
             "{\"a\":[1]}",
@@ -367,7 +363,7 @@ mod tests {
         };
         assert_eq!(
             decode(at, data.into(), false),
-            Decoded::Fresh(payload, Some(99))
+            Decoded::Fresh(payload, Left::Ms(99))
         );
     }
 }

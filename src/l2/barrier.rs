@@ -116,14 +116,11 @@ impl Replay<'_> {
             }
             let replies = self.exchange(&pipeline).await?;
             for ((key, seq), reply) in due.iter().zip(replies) {
-                match reply {
-                    // Refused for good: to ask again would keep the link down for ever.
-                    Value::ServerError(error) if error.code() == "NOPERM" => {
-                        self.link.trust(key, *seq)
-                    }
-                    Value::ServerError(_) => return Err(Unconfirmed),
-                    _ => self.link.trust(key, *seq),
+                // NOPERM is for good: to ask again would keep the link down for ever.
+                if matches!(&reply, Value::ServerError(error) if error.code() != "NOPERM") {
+                    return Err(Unconfirmed);
                 }
+                self.link.trust(key, *seq);
             }
         }
     }

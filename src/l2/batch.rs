@@ -208,16 +208,10 @@ mod tests {
         let name = |cmd: &Cmd| {
             let args: Vec<String> = cmd
                 .args_iter()
-                .take(if cmd.args_iter().next().is_some() {
-                    4
-                } else {
-                    0
-                })
-                .map(|arg| match arg {
-                    redis::Arg::Simple(bytes) => {
-                        String::from_utf8_lossy(&bytes[..bytes.len().min(4)]).into_owned()
-                    }
-                    _ => "cursor".into(),
+                .take(4)
+                .map(|arg| {
+                    let bytes = super::super::commands::argument(&arg).unwrap_or_default();
+                    String::from_utf8_lossy(&bytes[..bytes.len().min(4)]).into_owned()
                 })
                 .collect();
             args.join(" ")

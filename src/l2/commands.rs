@@ -144,6 +144,10 @@ pub fn increment(key: &[u8], by: i64, ttl_ms: Option<u64>) -> Cmd {
 
 /// The bytes of a string reply.
 #[must_use]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library's kinds of replies may grow"
+)]
 pub fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
@@ -156,9 +160,20 @@ pub fn bytes(value: Value) -> Option<Vec<u8>> {
 /// The number of an integer reply.
 #[must_use]
 pub const fn integer(value: &Value) -> Option<i64> {
-    match value {
-        Value::Int(number) => Some(*number),
-        _ => None,
+    if let Value::Int(number) = value {
+        Some(*number)
+    } else {
+        None
+    }
+}
+
+/// One argument of a command, if it is not the place of a cursor.
+#[must_use]
+pub const fn argument<'a>(arg: &redis::Arg<&'a [u8]>) -> Option<&'a [u8]> {
+    if let redis::Arg::Simple(bytes) = arg {
+        Some(*bytes)
+    } else {
+        None
     }
 }
 
@@ -169,10 +184,7 @@ mod tests {
     fn text(cmd: &Cmd) -> String {
         let parts: Vec<String> = cmd
             .args_iter()
-            .map(|arg| match arg {
-                redis::Arg::Simple(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                _ => "?".into(),
-            })
+            .map(|arg| String::from_utf8_lossy(argument(&arg).unwrap_or_default()).into_owned())
             .collect();
         parts.join(" ")
     }

@@ -282,7 +282,7 @@ impl<'a> Serving<'a> {
                 match &reply {
                     // One forbidden key must not cost the others their answer.
                     Err(Failure::Refused(error)) if error.code() == "NOPERM" => {
-                        self.send_singly(list)
+                        self.send_singly(list);
                     }
                     Ok(_) | Err(_) => {
                         for (_, mut waiting) in list {

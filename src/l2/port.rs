@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 use redis::{Cmd, ServerError, Value};
 use tokio::sync::Notify;
 
+use super::commands;
+
 /// Bytes that may wait in the queue; a healthy link never comes near it.
 const MAX_QUEUED_BYTES: usize = 64 << 20;
 
@@ -69,17 +71,11 @@ impl Operation {
     pub fn size(&self) -> usize {
         match &self.request {
             Request::Get(key) => key.len() + 16,
-            Request::Write(cmd, _) | Request::Raw(cmd) => {
-                cmd.args_iter().map(|arg| arg_len(&arg) + 8).sum()
-            }
+            Request::Write(cmd, _) | Request::Raw(cmd) => cmd
+                .args_iter()
+                .map(|arg| commands::argument(&arg).map_or(8, <[u8]>::len) + 8)
+                .sum(),
         }
-    }
-}
-
-fn arg_len(arg: &redis::Arg<&[u8]>) -> usize {
-    match arg {
-        redis::Arg::Simple(bytes) => bytes.len(),
-        _ => 8,
     }
 }
 

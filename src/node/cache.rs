@@ -150,13 +150,10 @@ impl NativeCache {
         let prefix = config.prefix.clone();
         let runtime = runtime::handle()
             .map_err(|error| coded(CacheError::new(Code::Internal, error.reason.clone())))?;
-        let handle = Handle::open(config, runtime).map_err(coded)?;
         let queue = Arc::clone(completions.queue());
+        let sink = Arc::clone(&queue) as Arc<dyn Sink>;
+        let handle = Handle::open(config, runtime, &sink).map_err(coded)?;
         queue.serves(handle.cache());
-        handle
-            .cache()
-            .notices
-            .listen(&(Arc::clone(&queue) as Arc<dyn Sink>));
         Ok(Self {
             handle: Arc::new(handle),
             queue,

@@ -98,11 +98,14 @@ pub const fn millis(number: f64) -> u64 {
 
 /// The life an argument names: `undefined` says nothing, `null` never ends.
 pub fn ttl(value: &Unknown<'_>) -> Result<Ttl> {
-    Ok(match value.get_type()? {
-        ValueType::Null => Ttl::Never,
-        ValueType::Number => Ttl::Ms(millis(value.coerce_to_number()?.get_double()?)),
-        _ => Ttl::Default,
-    })
+    let kind = value.get_type()?;
+    if kind == ValueType::Null {
+        return Ok(Ttl::Never);
+    }
+    if kind != ValueType::Number {
+        return Ok(Ttl::Default);
+    }
+    Ok(Ttl::Ms(millis(value.coerce_to_number()?.get_double()?)))
 }
 
 /// The options of a write.

@@ -6,8 +6,12 @@
 
 #![expect(
     unreachable_pub,
-    reason = "#[napi] wants `pub`, and the rest of the folder follows"
+    clippy::needless_pass_by_value,
+    clippy::trivially_copy_pass_by_ref,
+    clippy::too_many_arguments,
+    reason = "the shapes that #[napi] wants"
 )]
+#![cfg_attr(test, allow(dead_code, reason = "#[napi] registers nothing in tests"))]
 
 mod cache;
 mod completions;

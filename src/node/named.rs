@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle as Runtime;
 
 use crate::{
-    cache::{Cache, Outcome, Waiter},
+    cache::{Cache, Outcome, Waiter, outcome::Sink},
     config::Config,
     error::{CacheError, Code},
 };
@@ -32,13 +32,17 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// A handle of the cache that `config` names, or of a new one.
+    /// A handle, for the environment `sink`, of the cache that `config` names, or of a new one.
     ///
     /// # Errors
     /// `ERR_CACHE_OPTIONS` if the name is taken by a cache with other options, or the options are no good.
-    pub fn open(config: Config, runtime: Runtime) -> Result<Self, CacheError> {
+    pub fn open(
+        config: Config,
+        runtime: Runtime,
+        sink: &Arc<dyn Sink>,
+    ) -> Result<Self, CacheError> {
         let Some(name) = config.name.clone() else {
-            return Ok(Self::of(Arc::new(Shared::new(config, runtime)?)));
+            return Ok(Self::of(Arc::new(Shared::new(config, runtime, sink)?)));
         };
         let mut named = NAMED.lock();
         named.retain(|_, shared| shared.strong_count() > 0);
@@ -53,9 +57,10 @@ impl Handle {
                 );
                 return Err(CacheError::new(Code::Options, text));
             }
+            shared.cache.notices.listen(sink);
             return Ok(Self::of(shared));
         }
-        let shared = Arc::new(Shared::new(config, runtime)?);
+        let shared = Arc::new(Shared::new(config, runtime, sink)?);
         named.insert(name, Arc::downgrade(&shared));
         Ok(Self::of(shared))
     }
@@ -98,9 +103,9 @@ impl Drop for Handle {
 }
 
 impl Shared {
-    fn new(config: Config, runtime: Runtime) -> Result<Self, CacheError> {
+    fn new(config: Config, runtime: Runtime, sink: &Arc<dyn Sink>) -> Result<Self, CacheError> {
         Ok(Self {
-            cache: Cache::new(config, runtime)?,
+            cache: Cache::new(config, &runtime, sink)?,
             open: AtomicUsize::new(0),
         })
     }

@@ -205,7 +205,8 @@ fn put_reply(env: &Env, array: &mut Array<'_>, at: u32, reply: Value, buffers: b
             let failed = CacheError::new(crate::error::Code::RedisReply, server_text(&failed));
             array.set(at, wrapped(env, &failed)?)
         }
-        _ => array.set(at, Null),
+        // Kinds of replies that this version of the library does not know.
+        _ => Ok(()),
     }
 }
 
