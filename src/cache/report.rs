@@ -15,7 +15,7 @@ use super::Cache;
 use crate::{
     entry::Payload,
     l1::Figures,
-    resilience::state::LinkState,
+    resilience::{breaker::BreakerState, state::LinkState},
     telemetry::{
         counters::EvictionCause,
         prometheus::{self, Snapshot},
@@ -78,7 +78,7 @@ impl Cache {
         }
         let forced = self.memory_mode() && !self.config.memory_mode;
         let usable = match self.state() {
-            LinkState::Up => true,
+            LinkState::Up => self.admitted(),
             // Nobody wanted it yet, or nobody is to have it.
             LinkState::Idle => {
                 self.link.is_none() || self.memory_mode() || self.generation_in_use() == 0
@@ -98,11 +98,7 @@ impl Cache {
 
     /// Which tiers serve now.
     fn mode(&self) -> &'static str {
-        if self.generation_in_use() == 0 {
-            "memory"
-        } else {
-            "tiered"
-        }
+        if self.admitted() { "tiered" } else { "memory" }
     }
 
     fn l1_health(&self, figures: Figures) -> Value {
@@ -144,7 +140,7 @@ impl Cache {
             "reconnects": self.counters.l2_reconnects.load(Relaxed),
             "in_flight": 0,
             "breaker": self.breaker_state(),
-            "admission": u8::from(self.generation_in_use() != 0),
+            "admission": u8::from(self.admitted()),
             "invalidation": { "mode": "off", "reason": reason, "losses": 0 },
         });
         let Some(link) = &self.link else {
@@ -169,7 +165,13 @@ impl Cache {
     }
 
     fn breaker_state(&self) -> &'static str {
-        "closed"
+        let state = self.link.as_ref().map(|link| link.status.lock().breaker);
+        state.unwrap_or(BreakerState::Closed).as_str()
+    }
+
+    /// Whether reads are sent to Redis.
+    fn admitted(&self) -> bool {
+        self.generation_in_use() != 0 && self.open_link().is_some()
     }
 
     fn pending_invalidations(&self) -> usize {

@@ -34,13 +34,25 @@ pub async fn replay(
     config: &Config,
     redis: &mut MultiplexedConnection,
 ) -> Result<(), Unconfirmed> {
-    let mut replay = Replay { link, redis };
     if config.prefix.is_empty() {
-        replay.read_epoch().await?;
+        Replay { link, redis }.read_epoch().await?;
     }
+    replay_patterns(link, config, redis).await?;
+    Replay { link, redis }.keys().await
+}
+
+/// Replays what of the journal concerns more than single keys. May be cancelled.
+///
+/// # Errors
+/// If an exchange failed or was refused.
+pub async fn replay_patterns(
+    link: &Arc<Link>,
+    config: &Config,
+    redis: &mut MultiplexedConnection,
+) -> Result<(), Unconfirmed> {
+    let mut replay = Replay { link, redis };
     replay.collapse(&config.prefix).await?;
-    replay.patterns().await?;
-    replay.keys().await
+    replay.patterns().await
 }
 
 /// The key of the epoch where there is no namespace.

@@ -1,5 +1,5 @@
-//! Serves one live connection: sends what is queued, settles what is answered or late, ticks, and notices when the
-//! other side is gone. Owns no retry and no reconnect: it ends, with the reason, and the supervisor goes on.
+//! Serves one live connection: sends what is queued, settles what is answered or late, drains the journal. `watch`
+//! tells when it is in trouble. Owns no retry and no reconnect: it ends, with the reason, and the supervisor goes on.
 
 use std::{
     collections::BTreeMap,
@@ -16,21 +16,22 @@ use tokio::{
 };
 
 use super::{
-    Control, Link, Setting,
+    Control, Link, Setting, barrier,
     batch::{self, Batch, Part},
     commands,
     dialer::{Activity, ResetHandle},
     port::{Failure, Operation, Reply, Request},
-    status::{LastError, Server},
+    status::LastError,
+    watch::{Watch, fails, is_slow, millis},
 };
 use crate::{
     clock,
-    resilience::state::{Event, SILENCE_MS, Suspicion},
+    resilience::breaker::{BreakerState, Outcome},
     telemetry::counters::ErrorClass,
 };
 
-/// Under traffic the tick comes at least this often.
-const BUSY_TICK_MS: u64 = 300_000;
+/// The longest sleep: far enough not to matter, near enough for any timer.
+const LONGEST_MS: u64 = 60_000;
 /// How often the journal is drained while the link is up.
 const DRAIN_MS: u64 = 250;
 /// Journaled keys deleted in one go.
@@ -94,40 +95,24 @@ struct Sent {
     parts: Vec<Part>,
     deadline: u64,
     at: Instant,
-}
-
-struct Ping {
-    reply: oneshot::Receiver<Reply>,
-    started: u64,
-    deadline: u64,
-    purpose: Purpose,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// The health tick, by PING.
-    Tick,
-    /// The health tick, by INFO.
-    Figures,
-    /// The probe of a suspected link.
-    Probe,
+    /// The breaker's generation when it was sent.
+    generation: u64,
 }
 
 /// One connection at work.
 pub struct Serving<'a> {
-    link: &'a Arc<Link>,
-    setting: &'a Setting,
-    connection: Connection,
+    pub(super) link: &'a Arc<Link>,
+    pub(super) setting: &'a Setting,
+    pub(super) connection: Connection,
+    pub(super) watch: Watch,
+    /// Why it ends, once it does.
+    pub(super) end: Option<End>,
     sent: BTreeMap<u64, Sent>,
     replies: FuturesUnordered<BoxFuture<'static, (u64, RedisResult<Vec<Value>>)>>,
     next_id: u64,
-    suspicion: Suspicion,
-    ping: Option<Ping>,
-    info_refused: bool,
-    last_tick: u64,
-    last_traffic: u64,
     next_drain: u64,
-    end: Option<End>,
+    /// Removes what patterns or a collapse of the journal name.
+    removal: Option<JoinHandle<()>>,
 }
 
 impl<'a> Serving<'a> {
@@ -139,16 +124,13 @@ impl<'a> Serving<'a> {
             link,
             setting,
             connection,
+            watch: Watch::new(&setting.config, now),
+            end: None,
             sent: BTreeMap::new(),
             replies: FuturesUnordered::new(),
             next_id: 0,
-            suspicion: Suspicion::new(now),
-            ping: None,
-            info_refused: false,
-            last_tick: now,
-            last_traffic: now,
             next_drain: now,
-            end: None,
+            removal: None,
         }
     }
 
@@ -161,12 +143,12 @@ impl<'a> Serving<'a> {
                 Some(control) = controls.recv() => self.control(control),
                 Some((id, reply)) = self.replies.next(), if !self.replies.is_empty() => self.settle(id, reply),
                 () = self.link.port.woken() => self.send_queued(),
-                reply = answered(&mut self.ping), if self.ping.is_some() => self.ponged(reply),
+                reply = self.watch.answered(), if self.watch.is_pinging() => self.ponged(reply),
                 _ = &mut self.connection.driver => self.end = Some(End::Lost(broken())),
                 () = sleep(Duration::from_millis(pause)) => self.on_time(),
             }
             self.settle_ready();
-            self.clear_suspicion();
+            self.clear_doubt();
             if let Some(end) = self.end.take() {
                 break end;
             }
@@ -215,6 +197,7 @@ impl<'a> Serving<'a> {
             deadline: deadline.min().unwrap_or(clock::NEVER),
             parts,
             at: Instant::now(),
+            generation: self.watch.generation(),
         };
         self.next_id += 1;
         let id = self.next_id;
@@ -224,7 +207,7 @@ impl<'a> Serving<'a> {
         let mut redis = self.connection.redis.clone();
         let exchange = async move { (id, redis.send_packed_commands(&pipeline, 0, count).await) };
         self.replies.push(exchange.boxed());
-        self.last_traffic = clock::now();
+        self.watch.last_traffic = clock::now();
     }
 
     /// Takes the replies that are there already, so that they are settled in one go.
@@ -249,8 +232,12 @@ impl<'a> Serving<'a> {
         match reply {
             Ok(values) => {
                 self.link.counters.command_duration.record(elapsed);
+                let slow = is_slow(
+                    u64::try_from(elapsed.as_millis()).unwrap_or(0),
+                    &self.setting.config,
+                );
                 for (part, value) in sent.parts.into_iter().zip(values) {
-                    self.settle_part(part, value);
+                    self.settle_part(part, value, sent.generation, slow);
                 }
             }
             Err(error) => {
@@ -265,7 +252,14 @@ impl<'a> Serving<'a> {
         }
     }
 
-    fn settle_part(&mut self, part: Part, value: Value) {
+    fn settle_part(&mut self, mut part: Part, value: Value, generation: u64, slow: bool) {
+        let waited = part
+            .waiting()
+            .any(|waiting| waiting.waits() && waiting.deadline != clock::NEVER);
+        let failed = matches!(&value, Value::ServerError(error) if fails(&Err(Failure::Refused(error.clone()))));
+        if waited {
+            self.judge(generation, Outcome { ok: !failed, slow });
+        }
         match (part, value) {
             (Part::One(mut waiting), value) => {
                 let reply = self.reply(value);
@@ -322,37 +316,18 @@ impl<'a> Serving<'a> {
 
     fn next_timer(&self) -> u64 {
         let deadline = self.sent.values().map(|sent| sent.deadline).min();
-        let ping = self.ping.as_ref().map(|ping| ping.deadline);
         let drain = (self.link.port.journaled() > 0).then_some(self.next_drain);
-        [deadline, ping, drain, self.next_tick(), self.doubt()]
-            .into_iter()
-            .flatten()
+        let times = [deadline, drain, self.next_watch()].into_iter().flatten();
+        times
             .min()
-            // Far enough not to matter, near enough for any timer.
-            .unwrap_or_else(|| clock::now() + BUSY_TICK_MS)
-    }
-
-    /// When silence becomes suspicious.
-    fn doubt(&self) -> Option<u64> {
-        self.suspicion.due().filter(|_| self.ping.is_none())
-    }
-
-    fn next_tick(&self) -> Option<u64> {
-        let interval = u64::try_from(self.setting.config.health.interval?.as_millis()).ok()?;
-        let idle = self.last_tick.max(self.last_traffic) + interval;
-        let busy = self.last_tick + interval.max(BUSY_TICK_MS);
-        self.ping.is_none().then_some(idle.min(busy))
+            .unwrap_or(clock::NEVER)
+            .min(clock::now() + LONGEST_MS)
     }
 
     fn on_time(&mut self) {
         let now = clock::now();
         self.expire(now);
-        if self.ping.as_ref().is_some_and(|ping| now >= ping.deadline) {
-            self.ping_missed();
-        }
-        if self.next_tick().is_some_and(|at| now >= at) {
-            self.tick(now);
-        }
+        self.watch(now);
         if self.link.port.journaled() > 0 && now >= self.next_drain {
             self.drain(now);
         }
@@ -361,8 +336,10 @@ impl<'a> Serving<'a> {
     /// Settles what is late. The exchange goes on; its replies stay assigned.
     fn expire(&mut self, now: u64) {
         let mut missed = 0;
+        let mut generation = 0;
         for sent in self.sent.values_mut().filter(|sent| sent.deadline <= now) {
             sent.deadline = clock::NEVER;
+            generation = sent.generation;
             for waiting in sent.parts.iter_mut().flat_map(Part::waiting) {
                 if waiting.waits() && waiting.deadline <= now {
                     waiting.settle(Err(Failure::Timeout));
@@ -372,76 +349,14 @@ impl<'a> Serving<'a> {
                 }
             }
         }
-        self.link.counters.l2_timeouts.fetch_add(missed, Relaxed);
-        self.suspicion.on_bytes(self.connection.activity.last_rx());
-        let missed_enough = (0..missed).fold(false, |suspect, _| {
-            self.suspicion.on_timeout(now) || suspect
-        });
-        let suspect = missed_enough || self.suspicion.is_due(now);
-        if suspect
-            && self
-                .ping
-                .as_ref()
-                .is_none_or(|ping| ping.purpose != Purpose::Probe)
-        {
-            self.link.port.shut();
-            self.link.step(Event::Doubted);
-            self.start_ping(redis::cmd("PING"), Purpose::Probe, now, SILENCE_MS);
+        if missed > 0 {
+            self.link.counters.l2_timeouts.fetch_add(missed, Relaxed);
+            self.note_missed(missed, generation, now);
         }
     }
 
-    /// A byte came: what looked like silence was slowness.
-    fn clear_suspicion(&mut self) {
-        let probe = |ping: &Ping| {
-            ping.purpose == Purpose::Probe && self.connection.activity.last_rx() > ping.started
-        };
-        if self.ping.as_ref().is_some_and(probe) {
-            self.ping = None;
-            self.suspicion = Suspicion::new(clock::now());
-            self.link.step(Event::Heard);
-            self.link.port.open();
-        }
-    }
-
-    fn tick(&mut self, now: u64) {
-        self.last_tick = now;
-        let watched = std::mem::take(&mut self.link.status.lock().watched);
-        let timeout =
-            u64::try_from(self.setting.config.health.timeout.as_millis()).unwrap_or(SILENCE_MS);
-        if watched && !self.info_refused {
-            self.start_ping(redis::cmd("INFO"), Purpose::Figures, now, timeout);
-            return;
-        }
-        if watched {
-            self.ask_size(now + timeout);
-        }
-        self.start_ping(redis::cmd("PING"), Purpose::Tick, now, timeout);
-    }
-
-    /// Where INFO is refused, DBSIZE still tells the number of keys.
-    fn ask_size(&mut self, deadline: u64) {
-        let link = Arc::clone(self.link);
-        let settle = move |reply: Reply| {
-            let keys = reply.ok().as_ref().and_then(commands::integer);
-            link.status.lock().server.total_keys = keys.and_then(|keys| u64::try_from(keys).ok());
-        };
-        self.submit(redis::cmd("DBSIZE"), deadline, settle);
-    }
-
-    fn start_ping(&mut self, cmd: redis::Cmd, purpose: Purpose, now: u64, timeout: u64) {
-        let (sender, reply) = oneshot::channel();
-        self.ping = Some(Ping {
-            reply,
-            started: now,
-            deadline: now + timeout,
-            purpose,
-        });
-        self.submit(cmd, clock::NEVER, move |reply| {
-            let _ = sender.send(reply);
-        });
-    }
-
-    fn submit(
+    /// Sends one command of our own, past the queue.
+    pub(super) fn submit(
         &mut self,
         cmd: redis::Cmd,
         deadline: u64,
@@ -457,45 +372,39 @@ impl<'a> Serving<'a> {
         }
     }
 
-    fn ponged(&mut self, reply: Reply) {
-        let Some(ping) = self.ping.take() else { return };
-        let mut status = self.link.status.lock();
-        status.last_ping = Some(clock::unix());
-        if ping.purpose != Purpose::Figures {
-            return;
-        }
-        match reply.ok().and_then(commands::bytes) {
-            Some(info) => {
-                status.info = String::from_utf8_lossy(&info).into_owned();
-                status.server = Server::parse(&status.info, self.setting.redis.db);
-            }
-            None => self.info_refused = true,
-        }
-    }
-
-    fn ping_missed(&mut self) {
-        let Some(ping) = self.ping.take() else { return };
-        let timeout = ping.deadline - ping.started;
-        if self.connection.activity.last_rx() > ping.started {
-            return;
-        }
-        let text = format!("Redis ping failed, switched to memory: no answer within {timeout} ms");
-        self.end = Some(End::Lost(LastError::new("ETIMEDOUT", text)));
-    }
-
     /// Deletes journaled keys in Redis; an entry leaves on its own good reply.
     fn drain(&mut self, now: u64) {
         self.next_drain = now + DRAIN_MS;
-        let due = self.link.journal.lock().batch(0, DRAIN_KEYS);
-        let timeout =
-            u64::try_from(self.setting.config.l2.timeout.as_millis()).unwrap_or(SILENCE_MS);
+        let (due, wide) = {
+            let journal = self.link.journal.lock();
+            (
+                journal.batch(0, DRAIN_KEYS),
+                journal.collapsed() || journal.patterns().next().is_some(),
+            )
+        };
+        let deadline = now + millis(self.setting.config.l2.timeout);
         for (key, seq) in due {
             let link = Arc::clone(self.link);
-            self.submit(commands::unlink(&[&key]), now + timeout, move |reply| {
-                if reply.is_ok() {
-                    link.trust(&key, seq);
-                }
-            });
+            self.submit(
+                commands::unlink(&[&key]),
+                deadline,
+                move |reply| match reply {
+                    Ok(_) => link.trust(&key, seq),
+                    // Refused for good.
+                    Err(Failure::Refused(error)) if error.code() == "NOPERM" => {
+                        link.trust(&key, seq);
+                    }
+                    Err(_) => (),
+                },
+            );
+        }
+        if wide && self.removal.as_ref().is_none_or(JoinHandle::is_finished) {
+            let (link, config) = (Arc::clone(self.link), Arc::clone(&self.setting.config));
+            let mut redis = self.connection.redis.clone();
+            self.removal = Some(tokio::spawn(async move {
+                // What is not confirmed is tried again at the next drain.
+                let _ = barrier::replay_patterns(&link, &config, &mut redis).await;
+            }));
         }
     }
 
@@ -517,8 +426,12 @@ impl<'a> Serving<'a> {
             let mut status = self.link.status.lock();
             status.in_flight = 0;
             status.connections = 0;
+            status.breaker = BreakerState::Closed;
         }
         drop(self.replies);
+        if let Some(removal) = self.removal {
+            removal.abort();
+        }
         match end {
             End::Closed(_) | End::Memory => self.connection.close().await,
             End::Lost(_) | End::Rejected(_) | End::Role(_) => self.connection.abandon().await,
@@ -554,13 +467,4 @@ pub fn server_text(error: &ServerError) -> String {
 
 fn broken() -> LastError {
     LastError::new("ECONNRESET", "the connection was closed by the other side")
-}
-
-async fn answered(ping: &mut Option<Ping>) -> Reply {
-    match ping {
-        Some(ping) => (&mut ping.reply)
-            .await
-            .unwrap_or(Err(Failure::Disconnected)),
-        None => std::future::pending().await,
-    }
 }

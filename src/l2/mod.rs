@@ -2,7 +2,7 @@
 //! journal's replay and the link's own figures. Knows nothing of L1 or of JavaScript.
 //!
 //! `port` takes operations in, `supervisor` owns the life of the link, `handshake` makes one (over `dialer` and
-//! `tls`), `link` serves one, `batch` cuts what is queued into pipelines, `barrier` replays the journal.
+//! `tls`), `link` serves one, `watch` tells when it is in trouble, `batch` cuts what is queued into pipelines, `barrier` replays the journal.
 
 pub mod barrier;
 pub mod batch;
@@ -14,11 +14,12 @@ pub mod port;
 pub mod status;
 pub mod supervisor;
 pub mod tls;
+mod watch;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch as latest};
 
 use self::{port::Port, status::Status};
 use crate::{
@@ -103,7 +104,7 @@ pub struct Link {
     /// Figures for `health()`.
     pub status: Mutex<Status>,
     /// The link's state, for those who wait for a change.
-    pub state: watch::Sender<LinkState>,
+    pub state: latest::Sender<LinkState>,
     /// The epoch that entries in Redis must carry, 0 for none.
     pub epoch: AtomicU64,
     /// The counters of the cache.
@@ -125,7 +126,7 @@ impl Link {
             port: Port::new(),
             journal: Mutex::new(Journal::new()),
             status: Mutex::new(Status::new(redis.endpoint.to_string())),
-            state: watch::Sender::new(LinkState::Idle),
+            state: latest::Sender::new(LinkState::Idle),
             epoch: AtomicU64::new(0),
             counters,
             control,

@@ -1,6 +1,6 @@
 //! The link's figures for `health()` and `metrics()`, and the parsing of the server's own from INFO.
 
-use crate::clock;
+use crate::{clock, resilience::breaker::BreakerState};
 
 /// The last thing that went wrong on the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub struct Status {
     pub info: String,
     /// Sockets in use.
     pub connections: u64,
+    /// What the breaker lets through.
+    pub breaker: BreakerState,
     /// Commands written and not yet answered.
     pub in_flight: u64,
     /// Whether somebody read the figures since the last tick.
@@ -105,6 +107,7 @@ impl Status {
             server: Server::default(),
             info: String::new(),
             connections: 0,
+            breaker: BreakerState::Closed,
             in_flight: 0,
             watched: false,
             events: std::collections::VecDeque::new(),

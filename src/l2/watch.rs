@@ -1,0 +1,364 @@
+//! How a served link is watched: the health tick, the probe of a silence that became suspicious, and the breaker with
+//! its trials. Each is a ping of some kind, and only one is out at a time. What they lead to is `resilience`'s to say.
+
+use std::sync::Arc;
+
+use redis::Cmd;
+use tokio::sync::oneshot;
+
+use super::{
+    Event as Told, commands,
+    link::{End, Serving},
+    port::{Failure, Reply},
+    status::{LastError, Server},
+};
+use crate::{
+    clock,
+    config::Config,
+    resilience::{
+        breaker::{Admission, Breaker, BreakerState, Outcome, Settings},
+        state::{Event, SILENCE_MS, Suspicion},
+    },
+};
+
+/// Under traffic the tick comes at least this often.
+const BUSY_TICK_MS: u64 = 300_000;
+
+/// What is known of the link's condition.
+pub(super) struct Watch {
+    ping: Option<Ping>,
+    suspicion: Suspicion,
+    breaker: Breaker,
+    info_refused: bool,
+    last_tick: u64,
+    /// When something was last sent.
+    pub(super) last_traffic: u64,
+}
+
+struct Ping {
+    reply: oneshot::Receiver<Reply>,
+    started: u64,
+    deadline: u64,
+    purpose: Purpose,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// The health tick, by PING.
+    Tick,
+    /// The health tick, by INFO.
+    Figures,
+    /// The probe of a suspected link.
+    Probe,
+    /// The breaker's, admitted in this generation.
+    Trial(u64),
+}
+
+impl Watch {
+    /// Of a link that has just come up.
+    pub(super) fn new(config: &Config, now: u64) -> Self {
+        let breaker = &config.breaker;
+        Self {
+            ping: None,
+            suspicion: Suspicion::new(now),
+            breaker: Breaker::new(Settings {
+                window_ms: millis(breaker.window),
+                min_calls: breaker.min_calls,
+                failure_rate: breaker.failure_rate,
+                slow_rate: breaker.slow_rate,
+                open_for_ms: millis(breaker.open_for),
+                max_open_for_ms: millis(breaker.max_open_for),
+                probes: breaker.probes,
+            }),
+            info_refused: false,
+            last_tick: now,
+            last_traffic: now,
+        }
+    }
+
+    /// The generation that what is sent now belongs to.
+    pub(super) fn generation(&self) -> u64 {
+        self.breaker.generation()
+    }
+
+    /// Whether a ping is out.
+    pub(super) fn is_pinging(&self) -> bool {
+        self.ping.is_some()
+    }
+
+    /// The answer to the ping that is out; pending for ever while there is none. May be cancelled.
+    pub(super) async fn answered(&mut self) -> Reply {
+        match &mut self.ping {
+            Some(ping) => (&mut ping.reply)
+                .await
+                .unwrap_or(Err(Failure::Disconnected)),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn is_probing(&self) -> bool {
+        self.ping
+            .as_ref()
+            .is_some_and(|ping| ping.purpose == Purpose::Probe)
+    }
+}
+
+impl Serving<'_> {
+    /// When the watch wants to be called next.
+    pub(super) fn next_watch(&self) -> Option<u64> {
+        let watch = &self.watch;
+        if let Some(ping) = &watch.ping {
+            return Some(ping.deadline);
+        }
+        let trial = match watch.breaker.state() {
+            BreakerState::Closed => None,
+            BreakerState::Open => watch.breaker.open_until(),
+            BreakerState::HalfOpen => Some(clock::now()),
+        };
+        [trial, watch.suspicion.due(), self.next_tick()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn next_tick(&self) -> Option<u64> {
+        let interval = millis(self.setting.config.health.interval?);
+        let idle = self.watch.last_tick.max(self.watch.last_traffic) + interval;
+        let busy = self.watch.last_tick + interval.max(BUSY_TICK_MS);
+        Some(idle.min(busy))
+    }
+
+    /// Does what is due.
+    pub(super) fn watch(&mut self, now: u64) {
+        if let Some(ping) = &self.watch.ping {
+            if now >= ping.deadline {
+                self.ping_missed(now);
+            }
+            return;
+        }
+        if self.watch.suspicion.is_due(now) {
+            self.doubt(now);
+        } else if self.watch.breaker.state() != BreakerState::Closed {
+            self.try_again(now);
+        } else if self.next_tick().is_some_and(|at| now >= at) {
+            self.tick(now);
+        }
+    }
+
+    /// Operations missed their deadlines.
+    pub(super) fn note_missed(&mut self, missed: u64, generation: u64, now: u64) {
+        self.watch
+            .suspicion
+            .on_bytes(self.connection.activity.last_rx());
+        let mut doubtful = false;
+        for _ in 0..missed {
+            doubtful |= self.watch.suspicion.on_timeout(now);
+            self.judge(
+                generation,
+                Outcome {
+                    ok: false,
+                    slow: true,
+                },
+            );
+        }
+        if doubtful && !self.watch.is_probing() {
+            self.doubt(now);
+        }
+    }
+
+    /// A command that somebody still waited for was answered.
+    pub(super) fn judge(&mut self, generation: u64, outcome: Outcome) {
+        if self
+            .watch
+            .breaker
+            .on_result(clock::now(), generation, outcome, &mut fastrand::f64)
+        {
+            self.follow_breaker();
+        }
+    }
+
+    /// New operations are refused while a ping tells whether the other side still lives.
+    fn doubt(&mut self, now: u64) {
+        self.link.port.shut();
+        self.link.step(Event::Doubted);
+        self.start_ping(redis::cmd("PING"), Purpose::Probe, now, SILENCE_MS);
+    }
+
+    /// A byte came: what looked like silence was slowness.
+    pub(super) fn clear_doubt(&mut self) {
+        let last_rx = self.connection.activity.last_rx();
+        let heard = self
+            .watch
+            .ping
+            .as_ref()
+            .is_some_and(|ping| last_rx > ping.started);
+        if heard && self.watch.is_probing() {
+            self.watch.ping = None;
+            self.watch.suspicion = Suspicion::new(clock::now());
+            self.link.step(Event::Heard);
+            self.open_if_well();
+        }
+    }
+
+    fn open_if_well(&self) {
+        if self.watch.breaker.state() == BreakerState::Closed && !self.watch.is_probing() {
+            self.link.port.open();
+        }
+    }
+
+    /// Refuses or lets in operations as the breaker's new state says.
+    fn follow_breaker(&mut self) {
+        let state = self.watch.breaker.state();
+        let before = std::mem::replace(&mut self.link.status.lock().breaker, state);
+        let cache = self.link.cache;
+        let (from, to, reason) = match (before, state) {
+            (BreakerState::Closed, BreakerState::Open | BreakerState::HalfOpen) => {
+                self.link.port.shut();
+                let reason = "most answers are late or errors";
+                tracing::error!(
+                    cache,
+                    event = "breaker-open",
+                    "Redis answers badly, switched to memory: {reason}"
+                );
+                ("tiered", "memory", reason)
+            }
+            (BreakerState::Open | BreakerState::HalfOpen, BreakerState::Closed) => {
+                self.open_if_well();
+                tracing::info!(
+                    cache,
+                    event = "breaker-closed",
+                    "Redis answers well again and is in use"
+                );
+                ("memory", "tiered", "answers are good again")
+            }
+            (
+                BreakerState::Open | BreakerState::HalfOpen,
+                BreakerState::Open | BreakerState::HalfOpen,
+            )
+            | (BreakerState::Closed, BreakerState::Closed) => return,
+        };
+        self.setting.application.tell(Told::Mode {
+            from,
+            to,
+            reason: reason.to_owned(),
+            error: None,
+        });
+    }
+
+    /// Asks the breaker whether it is time for a trial, and makes it.
+    fn try_again(&mut self, now: u64) {
+        if let Admission::Probe { generation } = self.watch.breaker.admit(now) {
+            self.link.status.lock().breaker = self.watch.breaker.state();
+            let timeout = millis(self.setting.config.l2.timeout);
+            self.start_ping(redis::cmd("PING"), Purpose::Trial(generation), now, timeout);
+        }
+    }
+
+    fn tick(&mut self, now: u64) {
+        self.watch.last_tick = now;
+        let watched = std::mem::take(&mut self.link.status.lock().watched);
+        let timeout = millis(self.setting.config.health.timeout);
+        if watched && !self.watch.info_refused {
+            self.start_ping(redis::cmd("INFO"), Purpose::Figures, now, timeout);
+            return;
+        }
+        if watched {
+            self.ask_size(now + timeout);
+        }
+        self.start_ping(redis::cmd("PING"), Purpose::Tick, now, timeout);
+    }
+
+    /// Where INFO is refused, DBSIZE still tells the number of keys.
+    fn ask_size(&mut self, deadline: u64) {
+        let link = Arc::clone(self.link);
+        self.submit(redis::cmd("DBSIZE"), deadline, move |reply| {
+            let keys = reply.ok().as_ref().and_then(commands::integer);
+            link.status.lock().server.total_keys = keys.and_then(|keys| u64::try_from(keys).ok());
+        });
+    }
+
+    fn start_ping(&mut self, cmd: Cmd, purpose: Purpose, now: u64, timeout: u64) {
+        let (sender, reply) = oneshot::channel();
+        self.watch.ping = Some(Ping {
+            reply,
+            started: now,
+            deadline: now + timeout,
+            purpose,
+        });
+        self.submit(cmd, clock::NEVER, move |reply| {
+            let _ = sender.send(reply);
+        });
+    }
+
+    /// The ping was answered.
+    pub(super) fn ponged(&mut self, reply: Reply) {
+        let Some(ping) = self.watch.ping.take() else {
+            return;
+        };
+        self.link.status.lock().last_ping = Some(clock::unix());
+        match ping.purpose {
+            Purpose::Tick => (),
+            Purpose::Figures => self.read_figures(reply),
+            Purpose::Probe => {
+                self.watch.suspicion = Suspicion::new(clock::now());
+                self.link.step(Event::Heard);
+                self.open_if_well();
+            }
+            Purpose::Trial(generation) => {
+                let outcome = Outcome {
+                    ok: !fails(&reply),
+                    slow: is_slow(clock::now() - ping.started, &self.setting.config),
+                };
+                self.judge(generation, outcome);
+            }
+        }
+    }
+
+    fn read_figures(&mut self, reply: Reply) {
+        let mut status = self.link.status.lock();
+        match reply.ok().and_then(commands::bytes) {
+            Some(info) => {
+                status.info = String::from_utf8_lossy(&info).into_owned();
+                status.server = Server::parse(&status.info, self.setting.redis.db);
+            }
+            None => self.watch.info_refused = true,
+        }
+    }
+
+    fn ping_missed(&mut self, now: u64) {
+        let Some(ping) = self.watch.ping.take() else {
+            return;
+        };
+        if let Purpose::Trial(generation) = ping.purpose {
+            self.note_missed(1, generation, now);
+            return;
+        }
+        if self.connection.activity.last_rx() > ping.started {
+            return;
+        }
+        let timeout = ping.deadline - ping.started;
+        let text = format!("Redis ping failed, switched to memory: no answer within {timeout} ms");
+        self.end = Some(End::Lost(LastError::new("ETIMEDOUT", text)));
+    }
+}
+
+/// Whether a reply counts against the server: it is overloaded, not ready or gone.
+pub(super) fn fails(reply: &Reply) -> bool {
+    match reply {
+        Ok(_) | Err(Failure::Unavailable) => false,
+        Err(Failure::Timeout | Failure::Disconnected) => true,
+        Err(Failure::Refused(error)) => matches!(
+            error.code(),
+            "LOADING" | "MASTERDOWN" | "BUSY" | "CLUSTERDOWN"
+        ),
+    }
+}
+
+/// Whether an answer took more than 0.8 of the deadline.
+pub(super) fn is_slow(elapsed_ms: u64, config: &Config) -> bool {
+    elapsed_ms * 5 > millis(config.l2.timeout) * 4
+}
+
+pub(super) fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(clock::NEVER / 4)
+}
