@@ -93,8 +93,14 @@ impl L1 {
     /// The entry under `key`, of this era and in its time at `now`.
     #[must_use]
     pub fn get(&self, key: &[u8], now: u64) -> Option<Arc<Entry>> {
+        self.remembered(key).filter(|entry| !entry.expired(now))
+    }
+
+    /// The entry under `key` of this era, also past its time.
+    #[must_use]
+    pub fn remembered(&self, key: &[u8]) -> Option<Arc<Entry>> {
         let entry = self.moka.load().get(key)?;
-        (entry.era == self.era() && !entry.expired(now)).then_some(entry)
+        (entry.era == self.era()).then_some(entry)
     }
 
     /// Puts `entry` in place of what was under `key`. Only within `Locked::mutate` or `fill`.

@@ -317,7 +317,10 @@ impl Cache {
             Some(Decoded::Fresh(payload, left)) => {
                 Some(self.entry_from_redis(payload, Some(*left)))
             }
-            Some(Decoded::Bare(payload)) => Some(self.entry_from_redis(payload, None)),
+            Some(Decoded::Bare(payload)) => {
+                let left = self.remembered_life(&read.key, payload);
+                Some(self.entry_from_redis(payload, left))
+            }
             Some(Decoded::Gone | Decoded::Foreign | Decoded::Corrupt) | None => None,
         };
         if let Some(l1) = self
@@ -356,6 +359,13 @@ impl Cache {
     /// The epoch entries in Redis must carry.
     pub(super) fn epoch(&self) -> u64 {
         self.link.as_ref().map_or(0, |link| link.epoch.load(SeqCst))
+    }
+
+    /// What is left of the life of a value without an envelope, if L1 still knows: it is the value that was in L1, be it
+    /// past its time. Else one that Redis is about to expire would live on here for `l1.plainTtl`.
+    fn remembered_life(&self, key: &Key, payload: &Payload) -> Option<Left> {
+        let old = self.l1.as_ref()?.remembered(key)?;
+        (old.payload == *payload).then(|| old.life_left(clock::now()))?
     }
 
     /// An entry for L1 of what Redis holds; `left` is what is left of its life, if anybody but Redis knows.
