@@ -44,8 +44,8 @@ export declare class NativeCache {
   loadedNothing(flight: number): void
   /** The factory failed; `clone` is its error for other environments. */
   loadFailed(flight: number, clone?: Buffer | undefined | null): void
-  /** The caller of a load no longer waits. */
-  leave(ticket: number): void
+  /** The caller of a load no longer waits; `leads` if its factory runs. */
+  leave(ticket: number, leads: boolean): void
   peek(key: Text): Answer
   /** The state of the link, as in `health()`. */
   state(): string

@@ -68,7 +68,8 @@ export interface NativeCache {
   loaded(flight: number, kind: number, payload: Payload, opts: LoadedOptions): void
   loadedNothing(flight: number): void
   loadFailed(flight: number, clone: Buffer | null): void
-  leave(ticket: number): void
+  /** `leads`: the factory of the caller who leaves runs. */
+  leave(ticket: number, leads: boolean): void
   peek(key: string): Reply
   state(): string
   setMemoryMode(on: boolean): void

@@ -131,6 +131,8 @@ class Tickets {
     this.#hold ??= setInterval(() => {}, 2 ** 31 - 1)
     if (this.#pending++ === 0) this.#hold.ref()
     if (signal === undefined) return
+    // A factory may abort its own caller before it returns.
+    if (signal.aborted) return this.#abort(ticket, signal, leave)
     ticket.unlisten = onAbort(signal, () => this.#abort(ticket, signal, leave))
   }
 

@@ -117,12 +117,21 @@ function cloneOf(outcome) {
   }
 }
 
+/** A text for anything, also for what has no way to become one. @param {unknown} value */
+function textOf(value) {
+  try {
+    return String(value)
+  } catch {
+    return 'the factory failed with a value that has no text'
+  }
+}
+
 /** An error with properties that cannot be cloned keeps what matters most. @param {unknown} error */
 function lesserError(error) {
   const { name, message, code } = /** @type {{ name?: unknown, message?: unknown, code?: unknown }} */ (
     Object(error)
   )
-  const lesser = new Error(String(message ?? error))
+  const lesser = new Error(textOf(message ?? error))
   if (typeof name === 'string') lesser.name = name
   return typeof code === 'string' ? Object.assign(lesser, { code }) : lesser
 }

@@ -38,7 +38,7 @@ const native = require('./native.js')
  * @property {Call} [call]
  * @property {() => unknown} [absent] a read: what it gives once the cache is closed
  * @property {object} [detail] for `finish`
- * @property {boolean} [leaves] a load, which an abort leaves
+ * @property {() => boolean} [leaves] a load, which an abort leaves: whether it runs the factory
  */
 
 /** A stored value that could not be decoded. */
@@ -152,7 +152,7 @@ function operate(operation, submit) {
   const answer = submitted(handle.native, ticket.id, submit)
   if (answer !== undefined) tickets.settle(ticket, answer[0], answer[1])
   if (tickets.find(ticket.id) === ticket) {
-    tickets.keep(ticket, call?.signal, operation.leaves ? (id) => handle.native.leave(id) : undefined)
+    tickets.keep(ticket, call?.signal, operation.leaves ? (id) => handle.native.leave(id, operation.leaves?.() === true) : undefined)
     handle.flush()
   }
   return ticket.promise

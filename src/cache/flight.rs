@@ -15,7 +15,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
     },
     time::{Duration, Instant},
@@ -23,6 +23,7 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use super::{
     Cache, Key, Outcome, Waiter,
@@ -31,9 +32,13 @@ use super::{
     write::{Write, WriteOptions},
 };
 use crate::{
+    clock::{self, NEVER},
     entry::Payload,
     error::{CacheError, Code},
-    l2::{commands::OnlyIf, port::Failure},
+    l2::{
+        commands::OnlyIf,
+        port::{Failure, Reply},
+    },
     telemetry::counters::LoadResult,
 };
 
@@ -77,9 +82,55 @@ enum Stage {
     Reading,
     Running {
         leader: Arc<dyn Sink>,
+        ticket: u32,
         since: Instant,
+        /// When `factoryTimeout` is over.
+        until: u64,
     },
     Late,
+}
+
+/// When the flights are to be looked at next: one timer for all, since most factories are done long before.
+pub(super) struct FlightClock {
+    /// `NEVER` while nobody looks.
+    next: AtomicU64,
+    sooner: Notify,
+}
+
+impl Default for FlightClock {
+    fn default() -> Self {
+        Self {
+            next: AtomicU64::new(NEVER),
+            sooner: Notify::new(),
+        }
+    }
+}
+
+async fn watch(cache: Weak<Cache>, clock: Arc<FlightClock>) {
+    while let Some(next) = cache.upgrade().and_then(|cache| cache.look_at_flights()) {
+        let pause = Duration::from_millis(next.saturating_sub(clock::now()));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => (),
+            () = clock.sooner.notified() => (),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(NEVER)
+}
+
+impl Stage {
+    fn until(&self) -> u64 {
+        match self {
+            Self::Running { until, .. } => *until,
+            Self::Reading | Self::Late => NEVER,
+        }
+    }
+
+    fn is_led_by(&self, sink: &Arc<dyn Sink>, by: u32) -> bool {
+        matches!(self, Self::Running { leader, ticket, .. } if *ticket == by && Arc::ptr_eq(leader, sink))
+    }
 }
 
 impl Flights {
@@ -215,11 +266,16 @@ impl Cache {
 
     /// Ends a flight and settles everyone by `outcome`.
     fn settle_flight(&self, id: u64, outcome: impl Fn(&Caller) -> Outcome) {
-        let Some(flight) = self.flights.lock().end(id) else {
-            return;
-        };
+        if let Some(flight) = self.end_flight(id) {
+            settle_all(flight.callers, outcome);
+        }
+    }
+
+    /// Ends a flight whose value, if it has one, is not to be stored.
+    fn end_flight(&self, id: u64) -> Option<Flight> {
+        let flight = self.flights.lock().end(id)?;
         let _ = self.table.lock(&flight.key).end_flight(id);
-        settle_all(flight.callers, outcome);
+        Some(flight)
     }
 
     /// Has the factory run by the caller who is still on the stack.
@@ -246,44 +302,82 @@ impl Cache {
             .first()
             .and_then(|caller| caller.waiter.sink().map(Arc::clone));
         let Some(leader) = leader else {
-            flights.end(id);
+            drop(flights);
+            self.end_flight(id);
             return false;
         };
         flight.overwrite |= overwrite;
         let since = Instant::now();
-        flight.stage = Stage::Running { leader, since };
-        let timeout = flight.factory_timeout;
-        tell(&flight.callers[0].waiter);
-        drop(flights);
-        if let Some(timeout) = timeout {
-            self.time_out(id, timeout, since);
+        let ticket = flight.callers[0].waiter.ticket();
+        let until = flight
+            .factory_timeout
+            .map(|timeout| clock::now().saturating_add(millis(timeout)));
+        flight.stage = Stage::Running {
+            leader,
+            ticket,
+            since,
+            until: until.unwrap_or(NEVER),
+        };
+        if let Some(until) = until {
+            self.watch_flights(until);
         }
+        tell(&flight.callers[0].waiter);
         true
     }
 
-    /// Ends the wait for a factory that takes too long.
-    fn time_out(self: &Arc<Self>, id: u64, timeout: Duration, since: Instant) {
-        let weak = Arc::downgrade(self);
-        self.runtime.spawn(async move {
-            tokio::time::sleep(timeout).await;
-            let Some(cache) = weak.upgrade() else { return };
-            let late = cache.make_late(
-                id,
-                |stage| matches!(stage, Stage::Running { since: started, .. } if *started == since),
-            );
-            let Some((callers, key)) = late else { return };
-            cache.counters.loads.count(LoadResult::Timeout);
-            let text = format!(
-                "the factory took longer than factoryTimeout ({} ms)",
-                timeout.as_millis()
-            );
-            let error = CacheError::new(Code::FactoryTimeout, text).key(cache.shown(&key));
-            settle_all(callers, |_| Outcome::Error(error.clone()));
-        });
+    /// Sees to it that flights are looked at when the first of them is late. Call it under the lock of the flights.
+    fn watch_flights(self: &Arc<Self>, until: u64) {
+        let before = self.flight_clock.next.fetch_min(until, SeqCst);
+        if before == NEVER {
+            self.runtime
+                .spawn(watch(Arc::downgrade(self), Arc::clone(&self.flight_clock)));
+        } else if until < before {
+            self.flight_clock.sooner.notify_one();
+        }
+    }
+
+    /// Ends the waits for factories that take too long; when to look again, if there is anything to look at.
+    fn look_at_flights(&self) -> Option<u64> {
+        let now = clock::now();
+        let late = {
+            let flights = self.flights.lock();
+            let ids = flights
+                .by_id
+                .iter()
+                .filter(|(_, flight)| flight.stage.until() <= now);
+            ids.map(|(id, _)| *id).collect::<Vec<_>>()
+        };
+        for id in late {
+            self.time_out(id, now);
+        }
+        let flights = self.flights.lock();
+        let next = flights
+            .by_id
+            .values()
+            .map(|flight| flight.stage.until())
+            .min();
+        let next = next.unwrap_or(NEVER);
+        self.flight_clock.next.store(next, SeqCst);
+        (next != NEVER).then_some(next)
+    }
+
+    fn time_out(&self, id: u64, now: u64) {
+        let Some((callers, key, timeout)) = self.make_late(id, |stage| stage.until() <= now) else {
+            return;
+        };
+        self.counters.loads.count(LoadResult::Timeout);
+        let ms = timeout.unwrap_or_default().as_millis();
+        let text = format!("the factory took longer than factoryTimeout ({ms} ms)");
+        let error = CacheError::new(Code::FactoryTimeout, text).key(self.shown(&key));
+        settle_all(callers, |_| Outcome::Error(error.clone()));
     }
 
     /// Frees the key of a flight whose factory goes on; its callers, if `due`.
-    fn make_late(&self, id: u64, due: impl Fn(&Stage) -> bool) -> Option<(Vec<Caller>, Key)> {
+    fn make_late(
+        &self,
+        id: u64,
+        due: impl Fn(&Stage) -> bool,
+    ) -> Option<(Vec<Caller>, Key, Option<Duration>)> {
         let mut flights = self.flights.lock();
         let flight = flights
             .by_id
@@ -291,9 +385,9 @@ impl Cache {
             .filter(|flight| due(&flight.stage))?;
         flight.stage = Stage::Late;
         let callers = std::mem::take(&mut flight.callers);
-        let key = Arc::clone(&flight.key);
+        let (key, timeout) = (Arc::clone(&flight.key), flight.factory_timeout);
         flights.free(id);
-        Some((callers, key))
+        Some((callers, key, timeout))
     }
 
     /// The factory's value: to L1, to the callers, to Redis. `skip`: to the callers only.
@@ -307,7 +401,9 @@ impl Cache {
         let Some(flight) = self.end_load(id, LoadResult::Ok) else {
             return;
         };
-        if !skip {
+        if skip {
+            let _ = self.table.lock(&flight.key).end_flight(id);
+        } else {
             self.store_loaded(id, &flight, payload, options);
         }
         settle_all(flight.callers, |caller| {
@@ -343,17 +439,40 @@ impl Cache {
             options: &options,
         };
         let lives = self.lives(&options);
-        let only_if = (!flight.overwrite).then_some(OnlyIf::Absent);
         let mut locked = self.table.lock(key);
         if !locked.end_flight(id) || flight.era != self.era() || self.being_removed(key) {
             return;
         }
         locked.mutate(|| self.put(&write, lives));
-        if self.open_link().is_some() {
-            let cmd = self.set_command(&write, lives, only_if);
-            self.background.fetch_add(1, SeqCst);
-            let done = |cache: &Arc<Self>, _| cache.finished_one();
-            self.send_write(&[Arc::clone(key)], cmd, Box::new(done));
+        if self.open_link().is_none() {
+            return;
+        }
+        self.background.fetch_add(1, SeqCst);
+        let (asked, own) = (Arc::clone(key), payload.data.clone());
+        let done = move |cache: &Arc<Self>, reply: Reply| {
+            cache.finished_one();
+            if reply == Ok(redis::Value::Nil) {
+                cache.forget_own(&asked, &own);
+            }
+        };
+        if flight.overwrite || self.journaled(key) {
+            let cmd = self.set_command(&write, lives, None);
+            self.send_write(std::slice::from_ref(key), cmd, Box::new(done));
+        } else {
+            let cmd = self.set_command(&write, lives, Some(OnlyIf::Absent));
+            self.send_conditional(key, cmd, Box::new(done));
+        }
+    }
+
+    /// Redis had another process' value already: ours leaves L1, if it is still ours.
+    fn forget_own(&self, key: &Key, own: &Bytes) {
+        let Some(l1) = &self.l1 else { return };
+        let mut locked = self.table.lock(key);
+        if l1
+            .remembered(key)
+            .is_some_and(|entry| entry.payload.data.as_ptr() == own.as_ptr())
+        {
+            locked.mutate(|| l1.take(key));
         }
     }
 
@@ -384,20 +503,22 @@ impl Cache {
         Some(flight)
     }
 
-    /// The caller of `ticket` no longer waits. When nobody does, the factory is told.
-    pub fn leave(&self, sink: &Arc<dyn Sink>, ticket: u32) {
+    /// The caller of `ticket` no longer waits; `leads` if it runs the factory. When nobody waits any more, the factory is
+    /// told; a lead that its caller did not live to hear of goes to the next.
+    pub fn leave(self: &Arc<Self>, sink: &Arc<dyn Sink>, ticket: u32, leads: bool) {
         let mut flights = self.flights.lock();
         let found = flights.by_id.iter_mut().find_map(|(id, flight)| {
-            let at = flight
-                .callers
-                .iter()
-                .position(|caller| caller.waiter.is(sink, ticket))?;
-            flight.callers.swap_remove(at).waiter.forget();
-            flight.callers.is_empty().then_some(*id)
+            let left = |caller: &Caller| caller.waiter.is(sink, ticket);
+            let at = flight.callers.iter().position(left)?;
+            flight.callers.remove(at).waiter.forget();
+            let unheard = !leads && flight.stage.is_led_by(sink, ticket);
+            Some((*id, unheard, flight.callers.is_empty()))
         });
         drop(flights);
-        if let Some(id) = found {
-            self.abandon(id);
+        match found {
+            Some((id, true, _)) => self.lead(id, false),
+            Some((id, false, true)) => self.abandon(id),
+            Some((_, false, false)) | None => (),
         }
     }
 
@@ -418,7 +539,7 @@ impl Cache {
                 let body = json!({ "cache": self.id, "type": "abandoned", "flight": id });
                 leader.notice(Notice::Event, body.to_string());
             }
-            None => drop(self.flights.lock().end(id)),
+            None => drop(self.end_flight(id)),
         }
     }
 

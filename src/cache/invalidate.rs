@@ -251,12 +251,21 @@ impl Cache {
     }
 
     async fn flush_database(self: &Arc<Self>, strict: bool) -> Result<(), CacheError> {
+        let everything: Key = Arc::from(&b"*"[..]);
+        let _barred = Barred::new(self, &everything);
         let mut flush = redis::cmd("FLUSHDB");
         flush.arg("ASYNC");
         match self.call(Request::Raw(flush)).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                // What was read meanwhile is from before.
+                self.clear_l1();
+                if let Some(link) = &self.link {
+                    link.epoch.store(0, SeqCst);
+                }
+                Ok(())
+            }
             Err(failure) => {
-                self.journal_pattern(&Arc::from(&b"*"[..]));
+                self.journal_pattern(&everything);
                 if strict {
                     Err(self.failed(&failure, b""))
                 } else {

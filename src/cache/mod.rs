@@ -24,7 +24,12 @@ use parking_lot::{Mutex, RwLock};
 use tokio::{runtime::Handle, sync::oneshot};
 
 pub use self::outcome::{As, Outcome, Waiter};
-use self::{flight::Flights, notices::Notices, outcome::Sink, read::Read};
+use self::{
+    flight::{FlightClock, Flights},
+    notices::Notices,
+    outcome::Sink,
+    read::Read,
+};
 use crate::{
     clock,
     config::Config,
@@ -62,6 +67,7 @@ pub struct Cache {
     table: Generations<Read>,
     link: Option<Arc<Link>>,
     flights: Mutex<Flights>,
+    flight_clock: Arc<FlightClock>,
     /// Patterns whose matches may not enter L1 while they are being removed.
     removing: RwLock<Vec<Arc<[u8]>>>,
     removing_count: AtomicUsize,
@@ -111,6 +117,7 @@ impl Cache {
             table: Generations::new(&hasher),
             link: linked.as_ref().map(|((link, _), _)| Arc::clone(link)),
             flights: Mutex::default(),
+            flight_clock: Arc::default(),
             removing: RwLock::default(),
             removing_count: AtomicUsize::new(0),
             background: AtomicUsize::new(0),
@@ -339,8 +346,9 @@ impl Cache {
             .as_ref()
             .map_or(0, |redis| redis.connect_timeout.as_millis());
         let timeout = timeout_ms.unwrap_or_else(|| u64::try_from(default).unwrap_or(u64::MAX));
-        self.when_state(waiter, Some(timeout), |state| {
-            matches!(state, LinkState::Up | LinkState::Closed)
+        let cache = Arc::clone(self);
+        self.when_state(waiter, Some(timeout), move |state| {
+            matches!(state, LinkState::Up | LinkState::Closed) || cache.memory_mode()
         })
     }
 

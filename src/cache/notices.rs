@@ -18,7 +18,7 @@ use super::{
     outcome::{Notice, Sink},
 };
 use crate::{
-    error::CacheError,
+    error::{CacheError, Code},
     l2::{Application, Event, Question},
     telemetry::log::{self, Record},
 };
@@ -126,9 +126,13 @@ impl Application for Notices {
                 reason,
                 error,
             } => {
-                let error =
-                    error.map(|error| json!({ "code": error.code, "message": error.message }));
-                json!({ "type": "mode", "from": from, "to": to, "reason": reason, "error": error })
+                let mut body = json!({ "type": "mode", "from": from, "to": to, "reason": reason });
+                if let Some(error) = error {
+                    let code = Code::L2Unavailable.as_str();
+                    body["error"] =
+                        json!({ "code": code, "message": error.message, "retryable": true, "cause": error.code });
+                }
+                body
             }
             Event::Reconnecting { attempt, delay_ms } => {
                 json!({ "type": "reconnecting", "attempt": attempt, "delayMs": delay_ms })

@@ -124,6 +124,12 @@ impl Waiter {
         self.sink.as_ref()
     }
 
+    /// The number by which its environment knows it.
+    #[must_use]
+    pub const fn ticket(&self) -> u32 {
+        self.ticket
+    }
+
     /// Whether this is the claim of `ticket` in `sink`.
     #[must_use]
     pub fn is(&self, sink: &Arc<dyn Sink>, ticket: u32) -> bool {

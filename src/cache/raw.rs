@@ -29,6 +29,7 @@ const REFUSED: &[&str] = &[
     "BZMPOP",
     "BZPOPMAX",
     "BZPOPMIN",
+    "DEBUG",
     "DISCARD",
     "EXEC",
     "HELLO",
@@ -97,6 +98,52 @@ const READ_ONLY: &[&str] = &[
     "ZSCORE",
 ];
 
+/// Commands that change the key that they name first, and no other.
+const FIRST_KEY: &[&str] = &[
+    "APPEND",
+    "DECR",
+    "DECRBY",
+    "EXPIRE",
+    "EXPIREAT",
+    "GETDEL",
+    "GETEX",
+    "GETSET",
+    "HDEL",
+    "HINCRBY",
+    "HMSET",
+    "HSET",
+    "HSETNX",
+    "INCR",
+    "INCRBY",
+    "INCRBYFLOAT",
+    "LPOP",
+    "LPUSH",
+    "LREM",
+    "LSET",
+    "LTRIM",
+    "PERSIST",
+    "PEXPIRE",
+    "PEXPIREAT",
+    "PSETEX",
+    "RESTORE",
+    "RPOP",
+    "RPUSH",
+    "SADD",
+    "SET",
+    "SETBIT",
+    "SETEX",
+    "SETNX",
+    "SETRANGE",
+    "SPOP",
+    "SREM",
+    "XADD",
+    "XDEL",
+    "XTRIM",
+    "ZADD",
+    "ZINCRBY",
+    "ZREM",
+];
+
 /// A raw command: its name and arguments, as they go out.
 pub type Args = Vec<Vec<u8>>;
 
@@ -114,11 +161,13 @@ impl Cache {
             Err(error) => return waiter.now(Outcome::Error(error)),
         };
         self.touch_l1(args);
-        let cache = Arc::clone(self);
+        let (cache, sent) = (Arc::clone(self), args.clone());
         let settle = Box::new(move |reply: Reply| {
+            // A read that was queued before it may have filled L1 since.
+            cache.touch_l1(&sent);
             waiter.settle(match reply {
                 Ok(value) => Outcome::Reply(value, buffers),
-                Err(failure) => Outcome::Error(cache.failed(&failure, b"")),
+                Err(failure) => Outcome::Error(cache.raw_failed(&failure, timeout_ms)),
             });
         });
         self.submit(Request::Raw(cmd), self.raw_deadline(timeout_ms), settle);
@@ -150,16 +199,30 @@ impl Cache {
             reply
         });
         let replies = futures_util::future::join_all(replies.collect::<Vec<_>>());
-        let cache = Arc::clone(self);
+        let (cache, sent) = (Arc::clone(self), list.to_vec());
         self.runtime.spawn(async move {
-            let replies = replies.await.into_iter().map(|reply| match reply {
+            let replies = replies.await;
+            for args in &sent {
+                cache.touch_l1(args);
+            }
+            let replies = replies.into_iter().map(|reply| match reply {
                 Ok(Ok(value)) => Ok(value),
-                Ok(Err(failure)) => Err(cache.failed(&failure, b"")),
+                Ok(Err(failure)) => Err(cache.raw_failed(&failure, timeout_ms)),
                 Err(_) => Err(cache.failed(&Failure::Disconnected, b"")),
             });
             waiter.settle(Outcome::Replies(replies.collect(), buffers));
         });
         None
+    }
+
+    fn raw_failed(&self, failure: &Failure, timeout_ms: Option<u64>) -> CacheError {
+        match timeout_ms {
+            Some(ms) if *failure == Failure::Timeout => CacheError::new(
+                Code::Timeout,
+                format!("Redis did not answer within {ms} ms"),
+            ),
+            Some(_) | None => self.failed(failure, b""),
+        }
     }
 
     fn raw_deadline(&self, timeout_ms: Option<u64>) -> u64 {
@@ -176,8 +239,7 @@ impl Cache {
                 CacheError::new(Code::Options, "Expected `name` to be the name of a command, got nothing")
             })?;
             let name = upper(name);
-            let client_reply = name == "CLIENT" && rest.first().is_some_and(|sub| matches!(&*upper(sub), "REPLY" | "TRACKING" | "KILL"));
-            if REFUSED.contains(&&*name) || client_reply {
+            if REFUSED.contains(&&*name) || disturbs(&name, rest) {
                 let text = format!("{name} would change or block the connection that all operations share: use a client of your own for it");
                 return Err(CacheError::new(Code::Options, text));
             }
@@ -209,13 +271,8 @@ impl Cache {
             (name, _) if READ_ONLY.contains(&name) => (),
             ("DEL" | "UNLINK", keys) => keys.iter().for_each(forget),
             ("MSET" | "MSETNX", pairs) => pairs.iter().step_by(2).for_each(forget),
-            (
-                "EVAL" | "EVALSHA" | "FCALL" | "FLUSHALL" | "FLUSHDB" | "SWAPDB" | "RENAME"
-                | "RENAMENX" | "COPY" | "MOVE",
-                _,
-            )
-            | (_, []) => self.clear_l1(),
-            (_, [key, ..]) => forget(key),
+            (name, [key, ..]) if FIRST_KEY.contains(&name) => forget(key),
+            _ => self.clear_l1(),
         }
     }
 
@@ -243,6 +300,7 @@ impl Cache {
         let cmd = commands::increment(key, by, ttl_ms);
         let mut locked = self.table.lock(key);
         locked.mutate(|| self.drop_from_l1(key));
+        self.unlink_if_journaled(key);
         let (cache, asked) = (Arc::clone(self), Arc::clone(key));
         let settle = Box::new(move |reply: Reply| {
             waiter.settle(match reply {
@@ -306,6 +364,9 @@ impl Cache {
         }
         let (cache, started) = (Arc::clone(self), Instant::now());
         let settle = Box::new(move |reply: Reply| {
+            if let Some(link) = cache.link.as_ref().filter(|_| reply.is_ok()) {
+                link.status.lock().last_ping = Some(clock::unix());
+            }
             waiter.settle(match reply {
                 Ok(_) => Outcome::Number(started.elapsed().as_secs_f64() * 1_000.0),
                 Err(failure) => Outcome::Error(cache.failed(&failure, b"")),
@@ -336,6 +397,20 @@ impl Cache {
             waiter.settle(Outcome::Undefined);
         });
         None
+    }
+}
+
+/// Whether this form of a command that is harmless otherwise changes or blocks the connection.
+fn disturbs(name: &str, rest: &[Vec<u8>]) -> bool {
+    match name {
+        "CLIENT" => rest.first().is_some_and(|sub| {
+            matches!(
+                &*upper(sub),
+                "REPLY" | "TRACKING" | "CACHING" | "KILL" | "PAUSE" | "NO-TOUCH" | "NO-EVICT"
+            )
+        }),
+        "XREAD" | "XREADGROUP" => rest.iter().any(|arg| arg.eq_ignore_ascii_case(b"BLOCK")),
+        _ => false,
     }
 }
 

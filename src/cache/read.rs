@@ -18,7 +18,7 @@ use crate::{
     },
     error::CacheError,
     l2::{
-        commands,
+        Link, commands,
         port::{Failure, Operation, Reply, Request},
     },
     telemetry::counters::ErrorClass,
@@ -244,7 +244,8 @@ impl Cache {
         if strict && self.link.is_some() {
             return Outcome::Error(self.failed(failure, key));
         }
-        let entry = self.l1.as_ref().and_then(|l1| l1.get(key, clock::now()));
+        let now = clock::now();
+        let entry = self.l1.as_ref().and_then(|l1| l1.get(key, now));
         life_outcome(entry.map(|entry| entry.life_left(clock::now()).unwrap_or(Left::Forever)))
     }
 
@@ -329,7 +330,10 @@ impl Cache {
             .filter(|_| current && !self.being_removed(&read.key))
         {
             locked.fill(|| match entry {
-                Some(entry) => self.after_put(l1.put(&read.key, entry)),
+                Some(mut entry) => {
+                    entry.era = read.era;
+                    self.after_put(l1.put(&read.key, entry));
+                }
                 // Redis does not have it: what L1 kept from before the link came back is gone too.
                 None => drop(l1.take(&read.key)),
             });
@@ -340,7 +344,9 @@ impl Cache {
             Some(Decoded::Gone) => Found::Miss(true),
             Some(Decoded::Corrupt) => {
                 self.counters.l2_errors.count(ErrorClass::Corrupt);
-                self.discard(&read.key);
+                if current {
+                    self.discard(&read.key);
+                }
                 Found::Miss(true)
             }
             Some(Decoded::Foreign) | None => Found::Miss(false),
@@ -353,7 +359,12 @@ impl Cache {
             unix_ms: clock::unix(),
             epoch: self.epoch(),
         };
-        wire::decode(context, data, self.config.codec)
+        let decoded = wire::decode(context, data, self.config.codec);
+        let distrusted = |link: &Arc<Link>| link.distrust_bare.load(SeqCst);
+        if matches!(decoded, Decoded::Bare(_)) && self.link.as_ref().is_some_and(distrusted) {
+            return Decoded::Gone;
+        }
+        decoded
     }
 
     /// The epoch entries in Redis must carry.

@@ -19,6 +19,7 @@ use crate::{
     error::{CacheError, Code},
     l1::Put,
     l2::{
+        Link,
         commands::{self, OnlyIf},
         port::{Failure, Reply, Request},
     },
@@ -156,7 +157,15 @@ impl Cache {
             link: self.generation_in_use(),
             era: self.era(),
         };
-        self.after_put(l1.put(write.key, entry));
+        let put = l1.put(write.key, entry);
+        if put == Put::TooLarge && self.link.is_none() {
+            let size = write.payload.data.len();
+            self.notices.warn(
+                "value-too-large",
+                &format!("a value of {size} bytes is too large for l1.maxBytes and is not kept"),
+            );
+        }
+        self.after_put(put);
     }
 
     /// Puts a counter into L1 of a cache that has no other tier; an existing one keeps its life.
@@ -277,30 +286,43 @@ impl Cache {
         }
     }
 
-    /// Sends a command that changes `keys`. Call it under the stripe lock of a single key, or for several keys after
-    /// each was changed in L1. What Redis does not confirm is journaled before `told` hears of it.
+    /// Sends a command that puts `keys` right, whatever they held. Call it under the stripe locks of the keys. What
+    /// Redis does not confirm is journaled before `told` hears of it.
     pub(super) fn send_write(self: &Arc<Self>, keys: &[Key], cmd: Cmd, told: Told) {
+        self.send_change(keys, cmd, true, told);
+    }
+
+    /// As [`Cache::send_write`], for a command that may leave a key as it is, or build on what is there: a key that is
+    /// journaled is deleted before it.
+    pub(super) fn send_conditional(self: &Arc<Self>, key: &Key, cmd: Cmd, told: Told) {
+        self.unlink_if_journaled(key);
+        self.send_change(std::slice::from_ref(key), cmd, false, told);
+    }
+
+    /// Deletes the key in Redis if what is there is no longer true. Call it under the stripe lock of the key.
+    pub(super) fn unlink_if_journaled(self: &Arc<Self>, key: &Key) {
+        if self.journaled(key) {
+            let unlink = commands::unlink(&[key]);
+            self.send_write(std::slice::from_ref(key), unlink, Box::new(|_, _| ()));
+        }
+    }
+
+    /// `settles`: a good reply says that Redis holds nothing older of the keys.
+    fn send_change(self: &Arc<Self>, keys: &[Key], cmd: Cmd, settles: bool, told: Told) {
         let Some(link) = self.link.clone() else {
             told(self, Err(Failure::Unavailable));
             return;
         };
-        let held = link.port.journaled() > 0;
-        let mark = {
+        let written: Vec<(Key, u64)> = {
             let mut journal = link.journal.lock();
-            if held {
-                for key in keys {
-                    journal.begin_write(key);
-                }
-            }
-            journal.mark()
+            keys.iter()
+                .map(|key| (Arc::clone(key), journal.begin_write(key)))
+                .collect()
         };
-        let (cache, written) = (Arc::clone(self), keys.to_vec());
+        let cache = Arc::clone(self);
         let settle = Box::new(move |reply: Reply| {
-            for key in &written {
-                if held {
-                    link.journal.lock().end_write(key);
-                }
-                cache.note_reply(key, mark, &reply);
+            for (key, seq) in &written {
+                cache.note_reply(&link, key, *seq, settles, &reply);
             }
             told(&cache, reply);
         });
@@ -308,20 +330,28 @@ impl Cache {
     }
 
     /// What the end of a write means for the journal.
-    fn note_reply(&self, key: &Key, mark: u64, reply: &Reply) {
-        let Some(link) = &self.link else { return };
+    fn note_reply(&self, link: &Link, key: &Key, seq: u64, settles: bool, reply: &Reply) {
+        let mut journal = link.journal.lock();
+        journal.end_write(key);
         match reply {
-            Ok(_) if link.port.journaled() > 0 => link.trust(key, mark),
+            Ok(_) if settles => drop(journal.acknowledge(key, seq)),
             Ok(_) => (),
+            // Refused for good.
             Err(Failure::Refused(error)) if error.code() == "NOPERM" => {
-                link.trust(key, mark);
-                let text = format!(
-                    "Redis refuses to write this key to this user: {}",
-                    error.details().unwrap_or_default()
-                );
-                self.notices.warn("write-forbidden", &text);
+                journal.acknowledge(key, seq);
             }
-            Err(_) => link.distrust(key),
+            Err(_) => journal.record_write(key, seq),
+        }
+        link.port.note_journal(journal.pending());
+        drop(journal);
+        if let Err(Failure::Refused(error)) = reply
+            && error.code() == "NOPERM"
+        {
+            let detail = error.details().unwrap_or_default();
+            self.notices.warn(
+                "write-forbidden",
+                &format!("Redis refuses to write this key to this user: {detail}"),
+            );
         }
     }
 
@@ -348,6 +378,11 @@ impl Cache {
         waiter: Waiter,
     ) -> Option<Outcome> {
         let lives = self.lives(write.options);
+        if write.payload.data.len() > self.config.l2.max_value_bytes && self.link.is_some() {
+            let CacheError { message, .. } = self.too_large(write.key, &write.payload);
+            self.notices.warn("value-too-large", &message);
+            return waiter.now(Outcome::Bool(false));
+        }
         let mut locked = self.table.lock(write.key);
         if self.link.is_none() {
             let there = self
@@ -375,7 +410,7 @@ impl Cache {
                 Err(failure) => Outcome::Error(cache.failed(&failure, &asked)),
             });
         };
-        self.send_write(&[Arc::clone(write.key)], cmd, Box::new(told));
+        self.send_conditional(write.key, cmd, Box::new(told));
         drop(locked);
         None
     }
@@ -415,6 +450,10 @@ impl Cache {
                     (strict && self.link.is_some())
                         .then(|| self.failed(&Failure::Unavailable, &key)),
                 );
+            } else if options.no_wait {
+                all.done(None);
+                self.background.fetch_add(1, SeqCst);
+                self.store(&write, Box::new(|cache, _| cache.finished_one()));
             } else {
                 let (all, asked) = (Arc::clone(&all), Arc::clone(&key));
                 let told = move |cache: &Arc<Self>, reply: Reply| {
@@ -486,7 +525,7 @@ impl Cache {
                 Err(_) => Outcome::Bool(had),
             });
         };
-        self.send_write(&[Arc::clone(key)], cmd, Box::new(told));
+        self.send_conditional(key, cmd, Box::new(told));
         drop(locked);
         None
     }

@@ -86,6 +86,13 @@ impl Replay<'_> {
             set.arg(EPOCH_KEY).arg(epoch.to_string());
             self.one(set).await?;
             self.link.epoch.store(epoch, SeqCst);
+            self.link.distrust_bare.store(true, SeqCst);
+            tracing::warn!(
+                cache = self.link.cache,
+                event = "collapsed",
+                "Redis: more changed while it was away than the journal holds; all entries are misses now, and without a \
+                 namespace values without an envelope stay so until this process ends: set a namespace"
+            );
         } else {
             let mut all = glob::escape(prefix.as_bytes());
             all.push(b'*');

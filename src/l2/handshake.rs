@@ -15,12 +15,17 @@ use super::{
     status::{LastError, Server},
     tls::TlsContext,
 };
-use crate::resilience::backoff::{Class, Failure};
+use crate::{
+    clock,
+    resilience::backoff::{Class, Failure},
+};
 
 /// How long the application may take to name credentials.
 const CREDENTIALS_MS: u64 = 2_000;
 /// Pipelines that may wait for the socket at once.
 const PIPELINES: usize = 1_024;
+/// How long a server may take to say whether it is ready.
+const READY_MS: u64 = 5_000;
 /// How long to wait before asking a loading server again, growing from the first to the second.
 const LOADING_MS: (u64, u64) = (100, 2_000);
 
@@ -208,10 +213,16 @@ async fn ask_server(
     });
     let count = pipeline.len();
     link.counters.l2_commands.fetch_add(count as u64, Relaxed);
-    let replies = connection
-        .redis
-        .send_packed_commands(&pipeline, 0, count)
-        .await;
+    let replies = connection.redis.send_packed_commands(&pipeline, 0, count);
+    let Ok(replies) = tokio::time::timeout(Duration::from_millis(READY_MS), replies).await else {
+        let text = format!(
+            "connected, but the server did not say within {READY_MS} ms whether it is ready"
+        );
+        return Err(Refusal::new(
+            Class::Transient,
+            LastError::new("ETIMEDOUT", text),
+        ));
+    };
     let last = replies
         .map_err(|error| refusal(&error, ProtocolVersion::RESP2, setting.redis.tls.is_some()))?
         .pop();
@@ -234,6 +245,7 @@ async fn ask_server(
         Some(value) => {
             let text = commands::bytes(value).unwrap_or_default();
             let mut status = link.status.lock();
+            status.last_ping = Some(clock::unix());
             status.info = String::from_utf8_lossy(&text).into_owned();
             Ok(Server::parse(&status.info, setting.redis.db))
         }
@@ -268,7 +280,8 @@ fn describe_io(error: &RedisError, of_io: impl Fn(&io::Error) -> DialError) -> L
         return Refusal::from(of_io(&io::ErrorKind::UnexpectedEof.into())).error;
     }
     let hint = "the answer is not Redis' protocol: is this the right port?";
-    LastError::new("EPROTO", format!("{text} ({hint})"))
+    let first_line = text.lines().next().unwrap_or_default();
+    LastError::new("EPROTO", format!("{first_line} ({hint})"))
 }
 
 fn with_hint(code: &str, text: &str) -> String {

@@ -2,7 +2,7 @@
 //! tells when it is in trouble. Owns no retry and no reconnect: it ends, with the reason, and the supervisor goes on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use redis::{RedisResult, ServerError, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, coop::unconstrained},
     time::sleep,
 };
 
@@ -32,6 +32,8 @@ use crate::{
 
 /// The longest sleep: far enough not to matter, near enough for any timer.
 const LONGEST_MS: u64 = 60_000;
+/// How long a submitter may go on before what it queued is sent: a busy event loop must not cost a deadline.
+const PATIENCE: Duration = Duration::from_millis(1);
 /// How often the journal is drained while the link is up.
 const DRAIN_MS: u64 = 250;
 /// Journaled keys deleted in one go.
@@ -111,6 +113,8 @@ pub struct Serving<'a> {
     replies: FuturesUnordered<BoxFuture<'static, (u64, RedisResult<Vec<Value>>)>>,
     next_id: u64,
     next_drain: u64,
+    /// When what is queued is sent, should its submitter not come to say that it is complete.
+    flush_at: Option<tokio::time::Instant>,
     /// Removes what patterns or a collapse of the journal name.
     removal: Option<JoinHandle<()>>,
 }
@@ -130,6 +134,7 @@ impl<'a> Serving<'a> {
             replies: FuturesUnordered::new(),
             next_id: 0,
             next_drain: now,
+            flush_at: None,
             removal: None,
         }
     }
@@ -143,6 +148,8 @@ impl<'a> Serving<'a> {
                 Some(control) = controls.recv() => self.control(control),
                 Some((id, reply)) = self.replies.next(), if !self.replies.is_empty() => self.settle(id, reply),
                 () = self.link.port.woken() => self.send_queued(),
+                () = self.link.port.announced() => self.flush_at = Some(tokio::time::Instant::now() + PATIENCE),
+                () = flush_time(self.flush_at) => self.send_queued(),
                 reply = self.watch.answered(), if self.watch.is_pinging() => self.ponged(reply),
                 _ = &mut self.connection.driver => self.end = Some(End::Lost(broken())),
                 () = sleep(Duration::from_millis(pause)) => self.on_time(),
@@ -165,7 +172,19 @@ impl<'a> Serving<'a> {
     }
 
     fn send_queued(&mut self) {
-        for batch in batch::cut(self.link.port.take()) {
+        self.flush_at = None;
+        let now = clock::now();
+        let (late, queued): (VecDeque<_>, VecDeque<_>) = self
+            .link
+            .port
+            .take()
+            .into_iter()
+            .partition(|operation| operation.deadline <= now);
+        // The process was busy or suspended: that says nothing of Redis, and nobody waits any more.
+        for operation in late {
+            (operation.settle)(Err(Failure::Timeout));
+        }
+        for batch in batch::cut(queued) {
             self.send(batch);
         }
     }
@@ -206,7 +225,9 @@ impl<'a> Serving<'a> {
         self.sent.insert(id, sent);
         let mut redis = self.connection.redis.clone();
         let exchange = async move { (id, redis.send_packed_commands(&pipeline, 0, count).await) };
-        self.replies.push(exchange.boxed());
+        // Unconstrained: tokio's budget would put off some of many exchanges and wake the last one first, and
+        // commands would leave out of order.
+        self.replies.push(unconstrained(exchange).boxed());
         self.watch.last_traffic = clock::now();
     }
 
@@ -351,6 +372,10 @@ impl<'a> Serving<'a> {
         }
         if missed > 0 {
             self.link.counters.l2_timeouts.fetch_add(missed, Relaxed);
+            self.link
+                .counters
+                .l2_errors
+                .add(ErrorClass::Timeout, missed);
             self.note_missed(missed, generation, now);
         }
     }
@@ -441,12 +466,18 @@ impl<'a> Serving<'a> {
 
     async fn wait_for_replies(&mut self) {
         self.send_queued();
-        let all = async {
-            while let Some((id, reply)) = self.replies.next().await {
-                self.settle(id, reply);
+        let until = clock::now() + CLOSE_MS;
+        while !self.sent.is_empty() && clock::now() < until {
+            let next = self.sent.values().map(|sent| sent.deadline).min();
+            let pause = next
+                .unwrap_or(until)
+                .min(until)
+                .saturating_sub(clock::now());
+            tokio::select! {
+                Some((id, reply)) = self.replies.next() => self.settle(id, reply),
+                () = sleep(Duration::from_millis(pause)) => self.expire(clock::now()),
             }
-        };
-        let _ = tokio::time::timeout(Duration::from_millis(CLOSE_MS), all).await;
+        }
     }
 }
 
@@ -463,6 +494,13 @@ pub fn server_text(error: &ServerError) -> String {
     format!("{} {}", error.code(), error.details().unwrap_or_default())
         .trim_end()
         .to_owned()
+}
+
+async fn flush_time(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn broken() -> LastError {

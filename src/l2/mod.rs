@@ -16,7 +16,10 @@ pub mod supervisor;
 pub mod tls;
 mod watch;
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
+};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch as latest};
@@ -107,6 +110,8 @@ pub struct Link {
     pub state: latest::Sender<LinkState>,
     /// The epoch that entries in Redis must carry, 0 for none.
     pub epoch: AtomicU64,
+    /// Values without an envelope may be from before a collapse, which an epoch does not tell of them.
+    pub distrust_bare: AtomicBool,
     /// The counters of the cache.
     pub counters: Arc<Counters>,
     control: mpsc::UnboundedSender<Control>,
@@ -128,6 +133,7 @@ impl Link {
             status: Mutex::new(Status::new(redis.endpoint.to_string())),
             state: latest::Sender::new(LinkState::Idle),
             epoch: AtomicU64::new(0),
+            distrust_bare: AtomicBool::new(false),
             counters,
             control,
         };

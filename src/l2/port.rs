@@ -89,7 +89,10 @@ struct Queue {
 /// The submission side of a link.
 pub struct Port {
     queue: Mutex<Queue>,
+    /// All that a submitter had is queued.
     notify: Notify,
+    /// Something is queued, and more may follow.
+    first: Notify,
     generation: AtomicU64,
     journaled: AtomicUsize,
 }
@@ -107,6 +110,7 @@ impl Port {
         Self {
             queue: Mutex::default(),
             notify: Notify::new(),
+            first: Notify::new(),
             generation: AtomicU64::new(0),
             journaled: AtomicUsize::new(0),
         }
@@ -122,8 +126,13 @@ impl Port {
         if !queue.open || queue.bytes + size > MAX_QUEUED_BYTES {
             return Err(operation);
         }
+        let first = queue.operations.is_empty();
         queue.bytes += size;
         queue.operations.push_back(operation);
+        drop(queue);
+        if first {
+            self.first.notify_one();
+        }
         Ok(())
     }
 
@@ -134,8 +143,13 @@ impl Port {
         if !queue.open || queue.bytes > MAX_QUEUED_BYTES {
             return operations;
         }
+        let first = queue.operations.is_empty() && !operations.is_empty();
         queue.bytes += operations.iter().map(Operation::size).sum::<usize>();
         queue.operations.extend(operations);
+        drop(queue);
+        if first {
+            self.first.notify_one();
+        }
         Vec::new()
     }
 
@@ -147,6 +161,11 @@ impl Port {
     /// Waits for [`Port::wake`]. May be cancelled.
     pub async fn woken(&self) {
         self.notify.notified().await;
+    }
+
+    /// Waits until something is queued of which nobody has said yet that it is all. May be cancelled.
+    pub async fn announced(&self) {
+        self.first.notified().await;
     }
 
     /// Takes all that is queued.

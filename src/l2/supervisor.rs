@@ -35,7 +35,7 @@ use crate::{
         backoff::{Backoff, Class},
         state::Event as Step,
     },
-    telemetry::log::Repeats,
+    telemetry::{counters::ErrorClass, log::Repeats},
 };
 
 /// After a link was lost an attempt may take this long at most.
@@ -237,6 +237,7 @@ impl Supervisor {
 
     fn lost(&mut self, error: LastError, class: Class) -> Phase {
         self.lost_at = Some(clock::now());
+        self.link.counters.l2_errors.count(ErrorClass::Connection);
         let endpoint = self.note_error(&error);
         let cache = self.link.cache;
         let LastError { code, message, .. } = error.clone();
@@ -404,6 +405,15 @@ async fn waited(
     }
 }
 
+impl Drop for Supervisor {
+    /// However the task ends, also by a panic, nobody waits for it in vain.
+    fn drop(&mut self) {
+        self.link.step(Step::Closed);
+        self.abandon_queue();
+        self.link.port.set_generation(0);
+    }
+}
+
 enum Interrupted {
     Refused(Refusal),
     By(Phase),
@@ -441,19 +451,32 @@ async fn establish(
     };
     let mut connection = connected?;
     link.step(Step::Greeted);
-    handshake::ready(link, setting, &mut connection).await?;
+    match recover(link, setting, &mut connection, spread).await {
+        Ok(()) => Ok(connection),
+        Err(refusal) => {
+            // What it was not seen to do, it must not do later either.
+            connection.abandon().await;
+            Err(refusal.into())
+        }
+    }
+}
+
+/// From the handshake to the first read.
+async fn recover(
+    link: &Arc<Link>,
+    setting: &Setting,
+    connection: &mut Connection,
+    spread: Option<f64>,
+) -> Result<(), Refusal> {
+    handshake::ready(link, setting, connection).await?;
     if let Some(ms) = spread {
         sleep(Duration::from_secs_f64(ms / 1_000.0)).await;
     }
-    if barrier::replay(link, &setting.config, &mut connection.redis)
-        .await
-        .is_ok()
-    {
-        return Ok(connection);
-    }
-    let text = "the journal of what changed meanwhile could not be replayed";
-    let error = LastError::new("EREPLAY", text);
-    Err(Refusal::new(Class::Transient, error).into())
+    let replayed = barrier::replay(link, &setting.config, &mut connection.redis).await;
+    replayed.map_err(|barrier::Unconfirmed| {
+        let text = "the journal of what changed meanwhile could not be replayed";
+        Refusal::new(Class::Transient, LastError::new("EREPLAY", text))
+    })
 }
 
 fn timed_out(setting: &Setting, allowance: Duration) -> Refusal {

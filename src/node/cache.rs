@@ -536,10 +536,10 @@ impl NativeCache {
             .load_failed(input::millis(flight), clone.as_ref());
     }
 
-    /// The caller of a load no longer waits.
+    /// The caller of a load no longer waits; `leads` if its factory runs.
     #[napi]
-    pub fn leave(&self, ticket: u32) {
-        self.core().leave(&self.sink(), ticket);
+    pub fn leave(&self, ticket: u32, leads: bool) {
+        self.core().leave(&self.sink(), ticket, leads);
     }
 
     #[napi]

@@ -19,9 +19,12 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 
 use super::outcome;
-use crate::cache::{
-    Cache, Outcome,
-    outcome::{Notice, Sink},
+use crate::{
+    cache::{
+        Cache, Outcome,
+        outcome::{Notice, Sink},
+    },
+    error::{CacheError, Code},
 };
 
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
@@ -131,7 +134,12 @@ impl Completions {
             match item {
                 Item::Settled(ticket, end) => {
                     array.set(at, ticket)?;
-                    outcome::put(env, &mut array, at + 1, end)?;
+                    if outcome::put(env, &mut array, at + 1, end).is_err() {
+                        // Such as a text longer than a string can be: that must not cost the others their answers.
+                        let text = "the answer could not be turned into a JavaScript value";
+                        let failed = CacheError::new(Code::Internal, text);
+                        outcome::put(env, &mut array, at + 1, Outcome::Error(failed))?;
+                    }
                 }
                 Item::Noticed(kind, json) => {
                     array.set(at, 0)?;

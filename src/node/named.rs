@@ -49,7 +49,7 @@ impl Handle {
         if let Some(shared) = named
             .get(&name)
             .and_then(Weak::upgrade)
-            .filter(|shared| !shared.cache.is_closed())
+            .filter(|shared| shared.open.load(Ordering::SeqCst) > 0 && !shared.cache.is_closed())
         {
             if shared.cache.config.fingerprint != config.fingerprint {
                 let text = format!(
@@ -87,8 +87,9 @@ impl Handle {
         }
     }
 
-    /// True if this was the last handle.
+    /// True if this was the last handle. Under the lock of the names, so that nobody takes up what is closing.
     fn shut(&self) -> bool {
+        let _named = NAMED.lock();
         !self.closed.swap(true, Ordering::SeqCst)
             && self.shared.open.fetch_sub(1, Ordering::SeqCst) == 1
     }

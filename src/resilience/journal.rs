@@ -93,11 +93,7 @@ impl Journal {
         if self.extent == Extent::Collapsed {
             return self.last;
         }
-        self.remove_key(&key);
-        self.bytes += key.len() + ENTRY_OVERHEAD;
-        self.order.insert(self.last, Arc::clone(&key));
-        self.keys.insert(key, self.last);
-        self.collapse_if_full();
+        self.insert(key, self.last);
         self.last
     }
 
@@ -177,11 +173,21 @@ impl Journal {
         self.patterns.remove(glob, seq)
     }
 
-    /// A write of `key` is sent, while the key may be journaled. Until
-    /// [`Journal::end_write`], once for each, [`Journal::batch`] leaves the key out:
-    /// its UNLINK would follow the write and undo it, acknowledged as it is.
-    pub fn begin_write(&mut self, key: &Arc<[u8]>) {
+    /// A write of `key` is about to be sent; gives its number. Until [`Journal::end_write`], once for each,
+    /// [`Journal::batch`] leaves the key out: its UNLINK would follow the write and undo it, acknowledged as it is.
+    pub fn begin_write(&mut self, key: &Arc<[u8]>) -> u64 {
         *self.writes.entry(Arc::clone(key)).or_default() += 1;
+        self.last += 1;
+        self.last
+    }
+
+    /// The write that was given `seq` may not have been carried out. It is noted as of when it was sent, so that a
+    /// write sent after it, once confirmed, makes up for it.
+    pub fn record_write(&mut self, key: &Arc<[u8]>, seq: u64) {
+        let newer = self.keys.get(key).is_some_and(|&noted| noted >= seq);
+        if self.extent != Extent::Collapsed && !newer {
+            self.insert(Arc::clone(key), seq);
+        }
     }
 
     /// A write that was begun has ended, however it did.
@@ -234,6 +240,14 @@ impl Journal {
         ends
     }
 
+    fn insert(&mut self, key: Arc<[u8]>, seq: u64) {
+        self.remove_key(&key);
+        self.bytes += key.len() + ENTRY_OVERHEAD;
+        self.order.insert(seq, Arc::clone(&key));
+        self.keys.insert(key, seq);
+        self.collapse_if_full();
+    }
+
     fn collapse_if_full(&mut self) {
         let full = self.keys.len() > MAX_KEYS
             || self.patterns.len() > MAX_PATTERNS
@@ -266,6 +280,26 @@ mod tests {
 
     fn key(number: u32) -> Arc<[u8]> {
         Arc::from(format!("k{number}").into_bytes())
+    }
+
+    #[test]
+    fn a_later_write_that_was_confirmed_makes_up_for_an_earlier_one_that_was_not() {
+        let mut journal = Journal::new();
+        let key: Arc<[u8]> = Arc::from(&b"k"[..]);
+        let (first, second) = (journal.begin_write(&key), journal.begin_write(&key));
+        journal.record_write(&key, first);
+        assert!(journal.batch(0, 9).is_empty(), "a write is under way");
+        assert!(journal.acknowledge(&key, second));
+        journal.end_write(&key);
+        journal.end_write(&key);
+        assert!(journal.is_empty());
+        let (first, second) = (journal.begin_write(&key), journal.begin_write(&key));
+        journal.record_write(&key, second);
+        journal.record_write(&key, first);
+        assert!(
+            !journal.acknowledge(&key, first),
+            "the second is not made up for"
+        );
     }
 
     #[test]
