@@ -135,6 +135,8 @@ impl L1 {
     /// that may be slow.
     #[must_use]
     pub fn clear(&self) -> impl Send + 'static {
+        // So that what was evicted before is told from what goes now.
+        self.upkeep();
         self.era.fetch_add(1, Ordering::SeqCst);
         let fresh = build(self.max_bytes, self.floor, self.lru, &self.hasher);
         let old = self.moka.swap(Arc::new(fresh));

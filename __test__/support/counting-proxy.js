@@ -11,6 +11,8 @@ class CountingProxy {
   mostOpen = 0
   /** Every chunk that clients have sent, in order of arrival. */
   sent = []
+  /** How many milliseconds the answers on connections accepted from now on take longer. */
+  delay = 0
   #target
   #pairs = new Set()
   #server
@@ -42,6 +44,8 @@ class CountingProxy {
   #accept(client) {
     const upstream = net.connect(this.#target)
     const pair = { client, upstream }
+    const { delay } = this
+    const late = (chunk) => setTimeout(() => client.writable && client.write(chunk), delay)
     this.accepted += 1
     this.#pairs.add(pair)
     this.mostOpen = Math.max(this.mostOpen, this.#pairs.size)
@@ -50,7 +54,8 @@ class CountingProxy {
       [client, upstream],
       [upstream, client],
     ]) {
-      from.on('data', (chunk) => this.#silent || to.write(chunk))
+      const pass = to === client && delay > 0 ? late : (chunk) => to.write(chunk)
+      from.on('data', (chunk) => this.#silent || pass(chunk))
       from.on('error', () => {})
       from.on('close', () => {
         to.destroy()

@@ -73,4 +73,9 @@ function steadily(perSecond, work) {
   }
 }
 
-module.exports = { eventOf, steadily, timed, until }
+/** Holds the event loop of this thread for `ms`, as a long computation does: for tests of what happens meanwhile. */
+function hold(ms) {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+}
+
+module.exports = { eventOf, hold, steadily, timed, until }

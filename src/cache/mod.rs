@@ -1,16 +1,20 @@
 //! Orchestration: which tier, in which order, and what on failure. Owns the cache's two tiers, its flights and its
-//! counters; `read`, `write`, `invalidate`, `raw`, `flight` and `report` are its operations.
+//! counters. `read`, `write`, `life`, `many`, `invalidate`, `raw` and `flight` are its operations; `send` is the way of a
+//! write to Redis and into the journal, `notices` that of an event to the application, `report` what it says of itself.
 //!
 //! Keys are as they are in Redis, namespace included. Every operation takes a [`Waiter`] and either answers at once
 //! or settles the waiter later, exactly once. Values are encoded and decoded by JavaScript.
 
 pub mod flight;
 pub mod invalidate;
+pub mod life;
+pub mod many;
 pub mod notices;
 pub mod outcome;
 pub mod raw;
 pub mod read;
 pub mod report;
+mod send;
 pub mod upkeep;
 pub mod write;
 

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -13,12 +13,9 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{
-    Outcome, Waiter,
-    outcome::{Notice, Sink},
-};
+use super::outcome::{Notice, Sink};
 use crate::{
-    error::{CacheError, Code},
+    error::Code,
     l2::{Application, Event, Question},
     telemetry::log::{self, Record},
 };
@@ -163,50 +160,5 @@ impl Application for Notices {
         body["cache"] = self.cache.into();
         oldest.notice(Notice::Ask, body.to_string());
         answer
-    }
-}
-
-/// Counts down several writes and settles their one waiter with the first error, if there was one.
-pub struct All {
-    /// Writes that are not done, and one for the caller who is still on the stack.
-    missing: AtomicUsize,
-    error: Mutex<Option<CacheError>>,
-    waiter: Mutex<Option<Waiter>>,
-}
-
-impl All {
-    /// For `count` writes.
-    #[must_use]
-    pub fn new(count: usize, waiter: Waiter) -> Self {
-        Self {
-            missing: AtomicUsize::new(count + 1),
-            error: Mutex::new(None),
-            waiter: Mutex::new(Some(waiter)),
-        }
-    }
-
-    /// One is done.
-    pub fn done(&self, error: Option<CacheError>) {
-        if let Some(error) = error {
-            self.error.lock().get_or_insert(error);
-        }
-        if let Some((waiter, outcome)) = self.arrived() {
-            waiter.settle(outcome);
-        }
-    }
-
-    /// The outcome, if all are done already.
-    pub fn now(&self) -> Option<Outcome> {
-        let (waiter, outcome) = self.arrived()?;
-        waiter.now(outcome)
-    }
-
-    fn arrived(&self) -> Option<(Waiter, Outcome)> {
-        if self.missing.fetch_sub(1, Ordering::SeqCst) > 1 {
-            return None;
-        }
-        let waiter = self.waiter.lock().take()?;
-        let error = self.error.lock().take();
-        Some((waiter, error.map_or(Outcome::Undefined, Outcome::Error)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
+    atomic::{Ordering::Relaxed, Ordering::SeqCst},
 };
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use crate::{
     },
     error::CacheError,
     l2::{
-        Link, commands,
+        Link,
         port::{Failure, Operation, Reply, Request},
     },
     telemetry::counters::ErrorClass,
@@ -107,48 +107,6 @@ impl Cache {
         }
     }
 
-    /// The values under `keys`, in their order; duplicates are asked for once.
-    pub fn get_many(
-        self: &Arc<Self>,
-        keys: &[Key],
-        strict: Option<bool>,
-        waiter: Waiter,
-    ) -> Option<Outcome> {
-        if self.is_closed() {
-            return waiter.now(Outcome::Error(Self::closed_error()));
-        }
-        let strict = self.strict(strict);
-        let gather = Arc::new(Gather::new(keys.len(), waiter));
-        let mut operations = Vec::new();
-        for (at, key) in keys.iter().enumerate() {
-            if let Some(entry) = self.hit(key) {
-                self.counters.l1_hits.fetch_add(1, Relaxed);
-                gather.put(at, Ok(Some(entry.payload.clone())));
-                continue;
-            }
-            let (asked, gathered) = (Arc::clone(key), Arc::clone(&gather));
-            let told = move |()| -> Told {
-                Box::new(move |cache, found| gathered.put(at, cache.found(&asked, found, strict)))
-            };
-            match self.begin(key, (), told) {
-                Begun::Hit(entry, ()) => {
-                    self.counters.l1_hits.fetch_add(1, Relaxed);
-                    gather.put(at, Ok(Some(entry.payload.clone())));
-                    continue;
-                }
-                Begun::Unasked(()) => gather.put(
-                    at,
-                    self.found(key, Found::Failed(Failure::Unavailable), strict),
-                ),
-                Begun::Joined => (),
-                Begun::Ask(operation) => operations.push(operation),
-            }
-            self.count_l1_miss();
-        }
-        self.ask(operations);
-        gather.now()
-    }
-
     /// Whether either tier has `key`: a read like any other, so that it joins, and fills L1.
     pub fn has(
         self: &Arc<Self>,
@@ -191,62 +149,6 @@ impl Cache {
                 None
             }
         }
-    }
-
-    /// What is left of the life of `key` in ms.
-    pub fn ttl(
-        self: &Arc<Self>,
-        key: &Key,
-        strict: Option<bool>,
-        waiter: Waiter,
-    ) -> Option<Outcome> {
-        let strict = self.strict(strict);
-        let known = self
-            .hit(key)
-            .and_then(|entry| entry.life_left(clock::now()));
-        if let Some(left) = known {
-            return waiter.now(life_outcome(Some(left)));
-        }
-        if self.is_closed() {
-            return waiter.now(Outcome::Error(Self::closed_error()));
-        }
-        if self.open_link().is_none() || self.journaled(key) {
-            return waiter.now(self.local_ttl(key, strict, &Failure::Unavailable));
-        }
-        let (cache, key) = (Arc::clone(self), Arc::clone(key));
-        self.runtime.spawn(async move {
-            let outcome = match cache.ttl_in_redis(&key).await {
-                Ok(left) => life_outcome(left),
-                Err(failure) => cache.local_ttl(&key, strict, &failure),
-            };
-            waiter.settle(outcome);
-        });
-        None
-    }
-
-    async fn ttl_in_redis(&self, key: &Key) -> Result<Option<Left>, Failure> {
-        let header = self.call(Request::Raw(commands::header(key)));
-        let pttl = self.call(Request::Raw(commands::pttl(key)));
-        let (header, pttl) = futures_util::future::join(header, pttl).await;
-        let pttl = commands::integer(&pttl?).unwrap_or(-2);
-        let physical = match u64::try_from(pttl) {
-            Ok(ms) => Left::Ms(ms),
-            Err(_) if pttl == -1 => Left::Forever,
-            Err(_) => return Ok(None),
-        };
-        // A key of another type has no header, but a life.
-        let header = header.ok().and_then(commands::bytes).unwrap_or_default();
-        let left = wire::peek_life(&header, clock::unix()).unwrap_or(physical);
-        Ok(Some(left).filter(|left| *left != Left::Ms(0)))
-    }
-
-    fn local_ttl(&self, key: &Key, strict: bool, failure: &Failure) -> Outcome {
-        if strict && self.link.is_some() {
-            return Outcome::Error(self.failed(failure, key));
-        }
-        let now = clock::now();
-        let entry = self.l1.as_ref().and_then(|l1| l1.get(key, now));
-        life_outcome(entry.map(|entry| entry.life_left(clock::now()).unwrap_or(Left::Forever)))
     }
 
     /// Begins to read `key` from Redis for `claim`, which `told` turns into someone who waits.
@@ -401,7 +303,12 @@ impl Cache {
     }
 
     /// Turns what Redis said into what the caller gets: after a failure L1 answers, verified or not.
-    fn found(&self, key: &Key, found: Found, strict: bool) -> Result<Option<Payload>, CacheError> {
+    pub(super) fn found(
+        &self,
+        key: &Key,
+        found: Found,
+        strict: bool,
+    ) -> Result<Option<Payload>, CacheError> {
         match found {
             Found::Hit(payload) => {
                 self.counters.l2_hits.fetch_add(1, Relaxed);
@@ -428,63 +335,5 @@ impl Cache {
         if self.l1.is_some() {
             self.counters.l1_misses.fetch_add(1, Relaxed);
         }
-    }
-}
-
-fn life_outcome(left: Option<Left>) -> Outcome {
-    match left {
-        None => Outcome::Undefined,
-        Some(Left::Forever) => Outcome::Null,
-        // Exact up to 2^53 ms, which is 285,000 years.
-        #[expect(clippy::cast_precision_loss, reason = "no life is that long")]
-        Some(Left::Ms(ms)) => Outcome::Number(ms as f64),
-    }
-}
-
-/// Collects the values of `get_many`; the last one settles the waiter.
-struct Gather {
-    slots: Mutex<Vec<Option<Payload>>>,
-    error: Mutex<Option<CacheError>>,
-    /// Values that are missing, and one for the caller who is still on the stack.
-    missing: AtomicUsize,
-    waiter: Mutex<Option<Waiter>>,
-}
-
-impl Gather {
-    fn new(count: usize, waiter: Waiter) -> Self {
-        Self {
-            slots: Mutex::new(vec![None; count]),
-            error: Mutex::new(None),
-            missing: AtomicUsize::new(count + 1),
-            waiter: Mutex::new(Some(waiter)),
-        }
-    }
-
-    fn put(&self, at: usize, found: Result<Option<Payload>, CacheError>) {
-        match found {
-            Ok(payload) => self.slots.lock()[at] = payload,
-            Err(error) => *self.error.lock() = Some(error),
-        }
-        if let Some((waiter, outcome)) = self.arrived() {
-            waiter.settle(outcome);
-        }
-    }
-
-    /// The outcome, if everything is there already.
-    fn now(&self) -> Option<Outcome> {
-        let (waiter, outcome) = self.arrived()?;
-        waiter.now(outcome)
-    }
-
-    fn arrived(&self) -> Option<(Waiter, Outcome)> {
-        if self.missing.fetch_sub(1, SeqCst) > 1 {
-            return None;
-        }
-        let waiter = self.waiter.lock().take()?;
-        let outcome = match self.error.lock().take() {
-            Some(error) => Outcome::Error(error),
-            None => Outcome::Many(std::mem::take(&mut *self.slots.lock())),
-        };
-        Some((waiter, outcome))
     }
 }

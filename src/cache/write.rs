@@ -8,7 +8,7 @@ use std::sync::{
 
 use redis::{Cmd, Value};
 
-use super::{Cache, Key, Outcome, Waiter};
+use super::{Cache, Key, Outcome, Waiter, send::Told};
 use crate::{
     clock::{self, NEVER},
     config::Format,
@@ -19,9 +19,8 @@ use crate::{
     error::{CacheError, Code},
     l1::Put,
     l2::{
-        Link,
         commands::{self, OnlyIf},
-        port::{Failure, Reply, Request},
+        port::{Failure, Reply},
     },
 };
 
@@ -68,8 +67,8 @@ pub struct WriteOptions {
 /// The lives of a value in both tiers, after one draw of jitter.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lives {
-    l2: Life,
-    l1_ms: u64,
+    pub l2: Life,
+    pub l1_ms: u64,
 }
 
 /// One write, ready to be carried out.
@@ -78,8 +77,6 @@ pub(super) struct Write<'a> {
     pub payload: Payload,
     pub options: &'a WriteOptions,
 }
-
-type Told = Box<dyn FnOnce(&Arc<Cache>, Reply) + Send>;
 
 impl Cache {
     /// Stores a value in both tiers.
@@ -126,7 +123,7 @@ impl Cache {
     }
 
     /// Puts a value into L1 and sends it to Redis; `told` hears of Redis' answer.
-    fn store(self: &Arc<Self>, write: &Write<'_>, told: Told) {
+    pub(super) fn store(self: &Arc<Self>, write: &Write<'_>, told: Told) {
         let lives = self.lives(write.options);
         let cmd = self.set_command(write, lives, None);
         let mut locked = self.table.lock(write.key);
@@ -136,7 +133,7 @@ impl Cache {
     }
 
     /// Puts a value into L1 while Redis is away.
-    fn put_away(self: &Arc<Self>, write: &Write<'_>) {
+    pub(super) fn put_away(self: &Arc<Self>, write: &Write<'_>) {
         let lives = self.lives(write.options);
         let mut locked = self.table.lock(write.key);
         locked.mutate(|| self.put(write, lives));
@@ -240,7 +237,7 @@ impl Cache {
         )
     }
 
-    fn too_large(&self, key: &Key, payload: &Payload) -> CacheError {
+    pub(super) fn too_large(&self, key: &Key, payload: &Payload) -> CacheError {
         let (size, most) = (payload.data.len(), self.config.l2.max_value_bytes);
         let text = format!(
             "a value of {size} bytes exceeds l2.maxValueBytes ({most}) and is not sent to Redis"
@@ -283,91 +280,6 @@ impl Cache {
                 ttl_ms,
                 stale_ms: options.stale_for.unwrap_or(0),
             },
-        }
-    }
-
-    /// Sends a command that puts `keys` right, whatever they held. Call it under the stripe locks of the keys. What
-    /// Redis does not confirm is journaled before `told` hears of it.
-    pub(super) fn send_write(self: &Arc<Self>, keys: &[Key], cmd: Cmd, told: Told) {
-        self.send_change(keys, cmd, true, told);
-    }
-
-    /// As [`Cache::send_write`], for a command that may leave a key as it is, or build on what is there: a key that is
-    /// journaled is deleted before it.
-    pub(super) fn send_conditional(self: &Arc<Self>, key: &Key, cmd: Cmd, told: Told) {
-        self.unlink_if_journaled(key);
-        self.send_change(std::slice::from_ref(key), cmd, false, told);
-    }
-
-    /// Deletes the key in Redis if what is there is no longer true. Call it under the stripe lock of the key.
-    pub(super) fn unlink_if_journaled(self: &Arc<Self>, key: &Key) {
-        if self.journaled(key) {
-            let unlink = commands::unlink(&[key]);
-            self.send_write(std::slice::from_ref(key), unlink, Box::new(|_, _| ()));
-        }
-    }
-
-    /// `settles`: a good reply says that Redis holds nothing older of the keys.
-    fn send_change(self: &Arc<Self>, keys: &[Key], cmd: Cmd, settles: bool, told: Told) {
-        let Some(link) = self.link.clone() else {
-            told(self, Err(Failure::Unavailable));
-            return;
-        };
-        let written: Vec<(Key, u64)> = {
-            let mut journal = link.journal.lock();
-            keys.iter()
-                .map(|key| (Arc::clone(key), journal.begin_write(key)))
-                .collect()
-        };
-        let cache = Arc::clone(self);
-        let settle = Box::new(move |reply: Reply| {
-            for (key, seq) in &written {
-                cache.note_reply(&link, key, *seq, settles, &reply);
-            }
-            told(&cache, reply);
-        });
-        self.submit(Request::Write(cmd, keys.to_vec()), self.deadline(), settle);
-    }
-
-    /// What the end of a write means for the journal.
-    fn note_reply(&self, link: &Link, key: &Key, seq: u64, settles: bool, reply: &Reply) {
-        let mut journal = link.journal.lock();
-        journal.end_write(key);
-        match reply {
-            Ok(_) if settles => drop(journal.acknowledge(key, seq)),
-            Ok(_) => (),
-            // Refused for good.
-            Err(Failure::Refused(error)) if error.code() == "NOPERM" => {
-                journal.acknowledge(key, seq);
-            }
-            Err(_) => journal.record_write(key, seq),
-        }
-        link.port.note_journal(journal.pending());
-        drop(journal);
-        if let Err(Failure::Refused(error)) = reply
-            && error.code() == "NOPERM"
-        {
-            let detail = error.details().unwrap_or_default();
-            self.notices.warn(
-                "write-forbidden",
-                &format!("Redis refuses to write this key to this user: {detail}"),
-            );
-        }
-    }
-
-    /// Journals a key that was changed while Redis is away.
-    pub(super) fn distrust(&self, key: &Key) {
-        if let Some(link) = &self.link {
-            link.distrust(key);
-        }
-    }
-
-    /// What a write comes to while Redis is away: L1's part, or the error of a strict call.
-    pub(super) fn away(&self, key: &Key, strict: bool, local: Outcome) -> Outcome {
-        if strict && self.link.is_some() {
-            Outcome::Error(self.failed(&Failure::Unavailable, key))
-        } else {
-            local
         }
     }
 
@@ -420,135 +332,5 @@ impl Cache {
             let now = clock::now();
             l1.take(key).is_some_and(|entry| !entry.expired(now))
         })
-    }
-
-    /// Stores several values; settles once all are.
-    pub fn set_many(
-        self: &Arc<Self>,
-        writes: Vec<(Key, Payload, WriteOptions)>,
-        waiter: Waiter,
-    ) -> Option<Outcome> {
-        if self.is_closed() {
-            return waiter.now(Outcome::Error(Self::closed_error()));
-        }
-        let all = Arc::new(super::notices::All::new(writes.len(), waiter));
-        for (key, payload, options) in writes {
-            let strict = self.strict(options.strict);
-            let write = Write {
-                key: &key,
-                payload,
-                options: &options,
-            };
-            if strict
-                && write.payload.data.len() > self.config.l2.max_value_bytes
-                && self.link.is_some()
-            {
-                all.done(Some(self.too_large(&key, &write.payload)));
-            } else if self.open_link().is_none() {
-                self.put_away(&write);
-                all.done(
-                    (strict && self.link.is_some())
-                        .then(|| self.failed(&Failure::Unavailable, &key)),
-                );
-            } else if options.no_wait {
-                all.done(None);
-                self.background.fetch_add(1, SeqCst);
-                self.store(&write, Box::new(|cache, _| cache.finished_one()));
-            } else {
-                let (all, asked) = (Arc::clone(&all), Arc::clone(&key));
-                let told = move |cache: &Arc<Self>, reply: Reply| {
-                    all.done(
-                        reply
-                            .err()
-                            .filter(|_| strict)
-                            .map(|failure| cache.failed(&failure, &asked)),
-                    );
-                };
-                self.store(&write, Box::new(told));
-            }
-        }
-        all.now()
-    }
-
-    /// Gives a key another life; true if it is there.
-    pub fn touch(
-        self: &Arc<Self>,
-        key: &Key,
-        ttl_ms: Option<u64>,
-        strict: Option<bool>,
-        waiter: Waiter,
-    ) -> Option<Outcome> {
-        let life = wire::life_patch(clock::unix(), ttl_ms);
-        let expiry = ttl_ms.map_or(commands::Expiry::Never, commands::Expiry::After);
-        let cmd = commands::rewrite_life(key, &life, expiry);
-        self.rewrite(key, cmd, Some(Ttl::from(ttl_ms)), strict, waiter)
-    }
-
-    /// Ends a key's freshness but keeps what a loader may still serve; true if it is there.
-    pub fn mark_stale(
-        self: &Arc<Self>,
-        key: &Key,
-        strict: Option<bool>,
-        waiter: Waiter,
-    ) -> Option<Outcome> {
-        let life = wire::life_patch(clock::unix().saturating_sub(1), Some(1));
-        let cmd = commands::rewrite_life(key, &life, commands::Expiry::Keep);
-        self.rewrite(key, cmd, None, strict, waiter)
-    }
-
-    /// Changes the life of a key in both tiers; without a new life it leaves L1.
-    fn rewrite(
-        self: &Arc<Self>,
-        key: &Key,
-        cmd: Cmd,
-        life: Option<Ttl>,
-        strict: Option<bool>,
-        waiter: Waiter,
-    ) -> Option<Outcome> {
-        if self.is_closed() {
-            return waiter.now(Outcome::Error(Self::closed_error()));
-        }
-        let strict = self.strict(strict);
-        let mut locked = self.table.lock(key);
-        let had = locked.mutate(|| self.relive(key, life));
-        if self.open_link().is_none() {
-            if had || life.is_none() {
-                self.distrust(key);
-            }
-            return waiter.now(self.away(key, strict, Outcome::Bool(had)));
-        }
-        let asked = Arc::clone(key);
-        let told = move |cache: &Arc<Self>, reply: Reply| {
-            waiter.settle(match reply {
-                Ok(value) => Outcome::Bool(had || commands::integer(&value) == Some(1)),
-                Err(failure) if strict => Outcome::Error(cache.failed(&failure, &asked)),
-                Err(_) => Outcome::Bool(had),
-            });
-        };
-        self.send_conditional(key, cmd, Box::new(told));
-        drop(locked);
-        None
-    }
-
-    fn relive(self: &Arc<Self>, key: &Key, life: Option<Ttl>) -> bool {
-        let Some(l1) = &self.l1 else { return false };
-        let now = clock::now();
-        let Some(old) = l1.take(key).filter(|entry| !entry.expired(now)) else {
-            return false;
-        };
-        let Some(ttl) = life else { return true };
-        let options = WriteOptions {
-            ttl,
-            jitter: Some(0.0),
-            ..WriteOptions::default()
-        };
-        let lives = self.lives(&options);
-        let entry = Entry {
-            l1_until: now.saturating_add(lives.l1_ms),
-            life_until: Some(lives.l2.ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms))),
-            ..Entry::clone(&old)
-        };
-        self.after_put(l1.put(key, entry));
-        true
     }
 }

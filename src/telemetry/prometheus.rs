@@ -176,7 +176,7 @@ impl Page<'_> {
         self.counters::<LoadResult>(
             (
                 "cache_loads",
-                "Loads by getOrSet and wrap, by how they ended",
+                "Loads by getOrSet, by how they ended",
                 "result",
             ),
             |c| &c.loads,

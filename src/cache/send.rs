@@ -1,0 +1,101 @@
+//! The way of a write to Redis, and into the journal if Redis does not confirm it.
+
+use std::sync::Arc;
+
+use redis::Cmd;
+
+use super::{Cache, Key, Outcome};
+use crate::l2::{
+    Link, commands,
+    port::{Failure, Reply, Request},
+};
+
+/// Who is told what Redis answered to a write.
+pub(super) type Told = Box<dyn FnOnce(&Arc<Cache>, Reply) + Send>;
+
+impl Cache {
+    /// Sends a command that puts `keys` right, whatever they held. Call it under the stripe locks of the keys. What
+    /// Redis does not confirm is journaled before `told` hears of it.
+    pub(super) fn send_write(self: &Arc<Self>, keys: &[Key], cmd: Cmd, told: Told) {
+        self.send_change(keys, cmd, true, told);
+    }
+
+    /// As [`Cache::send_write`], for a command that may leave a key as it is, or build on what is there: a key that is
+    /// journaled is deleted before it.
+    pub(super) fn send_conditional(self: &Arc<Self>, key: &Key, cmd: Cmd, told: Told) {
+        self.unlink_if_journaled(key);
+        self.send_change(std::slice::from_ref(key), cmd, false, told);
+    }
+
+    /// Deletes the key in Redis if what is there is no longer true. Call it under the stripe lock of the key.
+    pub(super) fn unlink_if_journaled(self: &Arc<Self>, key: &Key) {
+        if self.journaled(key) {
+            let unlink = commands::unlink(&[key]);
+            self.send_write(std::slice::from_ref(key), unlink, Box::new(|_, _| ()));
+        }
+    }
+
+    /// `settles`: a good reply says that Redis holds nothing older of the keys.
+    fn send_change(self: &Arc<Self>, keys: &[Key], cmd: Cmd, settles: bool, told: Told) {
+        let Some(link) = self.link.clone() else {
+            told(self, Err(Failure::Unavailable));
+            return;
+        };
+        let written: Vec<(Key, u64)> = {
+            let mut journal = link.journal.lock();
+            keys.iter()
+                .map(|key| (Arc::clone(key), journal.begin_write(key)))
+                .collect()
+        };
+        let cache = Arc::clone(self);
+        let settle = Box::new(move |reply: Reply| {
+            for (key, seq) in &written {
+                cache.note_reply(&link, key, *seq, settles, &reply);
+            }
+            told(&cache, reply);
+        });
+        self.submit(Request::Write(cmd, keys.to_vec()), self.deadline(), settle);
+    }
+
+    /// What the end of a write means for the journal.
+    fn note_reply(&self, link: &Link, key: &Key, seq: u64, settles: bool, reply: &Reply) {
+        let mut journal = link.journal.lock();
+        journal.end_write(key);
+        match reply {
+            Ok(_) if settles => drop(journal.acknowledge(key, seq)),
+            Ok(_) => (),
+            // Refused for good.
+            Err(Failure::Refused(error)) if error.code() == "NOPERM" => {
+                journal.acknowledge(key, seq);
+            }
+            Err(_) => journal.record_write(key, seq),
+        }
+        link.port.note_journal(journal.pending());
+        drop(journal);
+        if let Err(Failure::Refused(error)) = reply
+            && error.code() == "NOPERM"
+        {
+            let detail = error.details().unwrap_or_default();
+            self.notices.warn(
+                "write-forbidden",
+                &format!("Redis refuses to write this key to this user: {detail}"),
+            );
+        }
+    }
+
+    /// Journals a key that was changed while Redis is away.
+    pub(super) fn distrust(&self, key: &Key) {
+        if let Some(link) = &self.link {
+            link.distrust(key);
+        }
+    }
+
+    /// What a write comes to while Redis is away: L1's part, or the error of a strict call.
+    pub(super) fn away(&self, key: &Key, strict: bool, local: Outcome) -> Outcome {
+        if strict && self.link.is_some() {
+            Outcome::Error(self.failed(&Failure::Unavailable, key))
+        } else {
+            local
+        }
+    }
+}
