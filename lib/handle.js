@@ -152,7 +152,11 @@ function operate(operation, submit) {
   const answer = submitted(handle.native, ticket.id, submit)
   if (answer !== undefined) tickets.settle(ticket, answer[0], answer[1])
   if (tickets.find(ticket.id) === ticket) {
-    tickets.keep(ticket, call?.signal, operation.leaves ? (id) => handle.native.leave(id, operation.leaves?.() === true) : undefined)
+    tickets.keep(
+      ticket,
+      call?.signal,
+      operation.leaves ? (id) => handle.native.leave(id, operation.leaves?.() === true) : undefined,
+    )
     handle.flush()
   }
   return ticket.promise

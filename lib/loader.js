@@ -81,7 +81,14 @@ function startLoad(load) {
   }
   outcomes.enter()
   const result = operate(
-    { handle, call, finish, detail: load, leaves: () => load.running !== undefined, absent: () => alone(load) },
+    {
+      handle,
+      call,
+      finish,
+      detail: load,
+      leaves: () => load.running !== undefined,
+      absent: () => alone(load),
+    },
     (own, ticket) => own.load(ticket, key, options),
   )
   const exit = () => outcomes.exit()
