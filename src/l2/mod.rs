@@ -181,3 +181,31 @@ pub struct Setting {
     /// The way to the application.
     pub application: Arc<dyn Application>,
 }
+
+impl Setting {
+    /// Tells the application that other tiers are in use now, if they are.
+    fn enter_mode(
+        &self,
+        link: &Link,
+        to: &'static str,
+        reason: String,
+        error: Option<status::LastError>,
+    ) {
+        let from = {
+            let mut status = link.status.lock();
+            let from = std::mem::replace(&mut status.mode, to);
+            if from != to {
+                status.event(format!("{from} -> {to}: {reason}"));
+            }
+            from
+        };
+        if from != to {
+            self.application.tell(Event::Mode {
+                from,
+                to,
+                reason,
+                error,
+            });
+        }
+    }
+}

@@ -80,6 +80,8 @@ pub struct Status {
     pub info: String,
     /// Sockets in use.
     pub connections: u64,
+    /// The tiers in use, as the application was told last.
+    pub mode: &'static str,
     /// What the breaker lets through.
     pub breaker: BreakerState,
     /// Commands written and not yet answered.
@@ -107,6 +109,7 @@ impl Status {
             server: Server::default(),
             info: String::new(),
             connections: 0,
+            mode: "memory",
             breaker: BreakerState::Closed,
             in_flight: 0,
             watched: false,

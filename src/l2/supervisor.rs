@@ -214,7 +214,7 @@ impl Supervisor {
             "connected".to_owned()
         };
         self.repeats = Repeats::new();
-        self.tell_mode("memory", "tiered", reason, None);
+        self.setting.enter_mode(&self.link, "tiered", reason, None);
         self.tell(Event::Ready);
         Phase::Serving(Box::new(connection))
     }
@@ -225,7 +225,8 @@ impl Supervisor {
         self.backoff.lost(clock::now());
         match end {
             End::Memory => {
-                self.tell_mode("tiered", "memory", "memory mode is forced".into(), None);
+                self.setting
+                    .enter_mode(&self.link, "memory", "memory mode is forced".into(), None);
                 Phase::Idle
             }
             End::Closed(done) => Phase::Closed(Some(done)),
@@ -254,7 +255,8 @@ impl Supervisor {
         }
         self.link.step(Step::Lost);
         self.repeats.note(clock::now(), &code);
-        self.tell_mode("tiered", "memory", message, Some(error));
+        self.setting
+            .enter_mode(&self.link, "memory", message, Some(error));
         Phase::Backoff(class)
     }
 
@@ -361,25 +363,6 @@ impl Supervisor {
 
     fn tell(&self, event: Event) {
         self.setting.application.tell(event);
-    }
-
-    fn tell_mode(
-        &self,
-        from: &'static str,
-        to: &'static str,
-        reason: String,
-        error: Option<LastError>,
-    ) {
-        self.link
-            .status
-            .lock()
-            .event(format!("{from} -> {to}: {reason}"));
-        self.tell(Event::Mode {
-            from,
-            to,
-            reason,
-            error,
-        });
     }
 }
 

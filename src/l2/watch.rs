@@ -7,7 +7,7 @@ use redis::Cmd;
 use tokio::sync::oneshot;
 
 use super::{
-    Event as Told, commands,
+    commands,
     link::{End, Serving},
     port::{Failure, Reply},
     status::{LastError, Server},
@@ -209,40 +209,44 @@ impl Serving<'_> {
     /// Refuses or lets in operations as the breaker's new state says.
     fn follow_breaker(&mut self) {
         let state = self.watch.breaker.state();
-        let before = std::mem::replace(&mut self.link.status.lock().breaker, state);
-        let cache = self.link.cache;
-        let (from, to, reason) = match (before, state) {
-            (BreakerState::Closed, BreakerState::Open | BreakerState::HalfOpen) => {
-                self.link.port.shut();
-                let reason = "most answers are late or errors";
-                tracing::error!(
-                    cache,
-                    event = "breaker-open",
-                    "Redis answers badly, switched to memory: {reason}"
-                );
-                ("tiered", "memory", reason)
-            }
-            (BreakerState::Open | BreakerState::HalfOpen, BreakerState::Closed) => {
-                self.open_if_well();
-                tracing::info!(
-                    cache,
-                    event = "breaker-closed",
-                    "Redis answers well again and is in use"
-                );
-                ("memory", "tiered", "answers are good again")
-            }
+        let (before, endpoint) = {
+            let mut status = self.link.status.lock();
             (
-                BreakerState::Open | BreakerState::HalfOpen,
-                BreakerState::Open | BreakerState::HalfOpen,
+                std::mem::replace(&mut status.breaker, state),
+                status.endpoint.clone(),
             )
-            | (BreakerState::Closed, BreakerState::Closed) => return,
         };
-        self.setting.application.tell(Told::Mode {
-            from,
-            to,
-            reason: reason.to_owned(),
-            error: None,
-        });
+        let cache = self.link.cache;
+        let (was_closed, is_closed) = (
+            before == BreakerState::Closed,
+            state == BreakerState::Closed,
+        );
+        if was_closed && !is_closed {
+            self.link.port.shut();
+            let reason = "most answers are late or errors";
+            tracing::error!(
+                cache,
+                event = "breaker-open",
+                endpoint,
+                "Redis answers badly, switched to memory: {reason}"
+            );
+            self.setting
+                .enter_mode(self.link, "memory", reason.to_owned(), None);
+        } else if is_closed && !was_closed {
+            self.open_if_well();
+            tracing::info!(
+                cache,
+                event = "breaker-closed",
+                endpoint,
+                "Redis answers well again and is in use"
+            );
+            self.setting.enter_mode(
+                self.link,
+                "tiered",
+                "answers are good again".to_owned(),
+                None,
+            );
+        }
     }
 
     /// Asks the breaker whether it is time for a trial, and makes it.
