@@ -3,12 +3,12 @@
 // `npm run bench`: the addon and the peers it is compared with, then benchmark/run.js with the arguments given.
 
 const path = require('node:path')
-const { ensureBuilt, ensureDependencies, ensureRedis } = require('./setup.js')
+const { ensureBuilt, ensureDependencies, ensurePrograms } = require('./setup.js')
 const { root, run } = require('./run.js')
 
 async function main() {
   await ensureDependencies()
-  await ensureRedis()
+  await ensurePrograms()
   await ensureBuilt()
   const folder = path.join(root, 'benchmark')
   const { code } = await run('npm', ['ci', '--no-audit', '--no-fund'], { cwd: folder })

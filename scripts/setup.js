@@ -29,23 +29,28 @@ async function ensureDependencies() {
   fs.writeFileSync(STAMP, hash)
 }
 
-/** A redis-server for the tests: through apt when root, else by hand. */
-async function ensureRedis() {
-  if (has('redis-server')) return
-  const hint =
-    'Install a redis-server: apt-get install redis-server, dnf install redis, or brew install redis'
+/** Programs that the tests start, and packages of the same name everywhere: servers, and certificates for them. */
+const PROGRAMS = { 'redis-server': ['--version'], openssl: ['version'] }
+
+/** What the tests start: through apt when root, else by hand. */
+async function ensurePrograms() {
+  const isMissing = ([name, args]) => !has(name, args)
+  const absent = () =>
+    Object.entries(PROGRAMS)
+      .filter(isMissing)
+      .map(([name]) => name)
+  const missing = absent()
+  if (missing.length === 0) return
+  const list = missing.join(' ')
+  const hint = `Install what the tests start: apt-get install ${list}, or the same with dnf or brew (there redis-server is redis)`
   if (process.getuid?.() !== 0 || !has('apt-get')) throw new Error(hint)
-  console.log('Installing redis-server: apt-get')
+  console.log(`Installing with apt-get: ${list}`)
   const options = { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } }
   await run('apt-get', ['update', '-q'], options)
   // The package would start a server of its own on port 6379; in run level 1 it is left alone.
   options.env.RUNLEVEL = '1'
-  const { code } = await run(
-    'apt-get',
-    ['install', '-q', '-y', '--no-install-recommends', 'redis-server'],
-    options,
-  )
-  if (code !== 0 || !has('redis-server')) throw new Error(hint)
+  await run('apt-get', ['install', '-q', '-y', '--no-install-recommends', ...missing], options)
+  if (absent().length > 0) throw new Error(hint)
 }
 
 /** The build tool chain of Rust is the one thing that is not installed from here. */
@@ -84,4 +89,4 @@ async function ensureBuilt() {
   fs.utimesSync(builtBinary(), new Date(), new Date())
 }
 
-module.exports = { builtBinary, ensureBuilt, ensureDependencies, ensureRedis, requireRust }
+module.exports = { builtBinary, ensureBuilt, ensureDependencies, ensurePrograms, requireRust }

@@ -6,7 +6,7 @@
 const fs = require('node:fs')
 const path = require('node:path')
 const { env, has, root, run } = require('./run.js')
-const { ensureDependencies, ensureRedis, requireRust } = require('./setup.js')
+const { ensureDependencies, ensurePrograms, requireRust } = require('./setup.js')
 
 const PASSED = { passed: 1, failed: 0, skipped: 0 }
 const FAILED = { passed: 0, failed: 1, skipped: 0 }
@@ -91,7 +91,7 @@ async function nodeTests() {
 
 async function setUp() {
   await ensureDependencies()
-  await ensureRedis()
+  await ensurePrograms()
   requireRust()
   return PASSED
 }
