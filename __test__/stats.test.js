@@ -232,6 +232,8 @@ describe('metrics()', () => {
     await cache.set('a', 1)
     await cache.getMany(['a', 'none'])
     await cache.getOrSet('made', () => 1)
+    // What was made is sent to Redis behind the caller's back.
+    await cache.settled()
     const text = cache.metrics()
     assert.deepEqual(samples(text, 'cache_l1_hits_total'), { '': 1 })
     assert.deepEqual(samples(text, 'cache_l1_misses_total'), { '': 2 })
