@@ -212,10 +212,4 @@ impl Port {
     pub fn journaled(&self) -> usize {
         self.journaled.load(Ordering::SeqCst)
     }
-
-    /// Operations that wait in the queue.
-    #[must_use]
-    pub fn queued(&self) -> usize {
-        self.queue.lock().operations.len()
-    }
 }

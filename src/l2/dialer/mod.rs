@@ -58,18 +58,6 @@ impl fmt::Debug for Dialed {
     }
 }
 
-/// [`dial_within`] the configured `connectTimeout`.
-///
-/// # Errors
-/// Why there is no connection.
-pub async fn dial(
-    redis: &Redis,
-    tls: Option<&TlsContext>,
-    last_good: &mut Option<IpAddr>,
-) -> Result<Dialed, DialError> {
-    dial_within(redis, tls, last_good, redis.connect_timeout).await
-}
-
 /// Connects to the endpoint, and gives up when `allowance` is over, so that the error can say what took so long.
 /// `last_good` is the address to try first, and becomes the one that answered. May be cancelled, which closes the
 /// socket that is being opened.

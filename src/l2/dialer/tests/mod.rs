@@ -45,3 +45,12 @@ async fn end_of(mut stream: impl AsyncReadExt + Unpin) -> io::Result<usize> {
     let mut all = Vec::new();
     stream.read_to_end(&mut all).await
 }
+
+/// [`dial_within`] the configured `connectTimeout`.
+async fn dial(
+    redis: &Redis,
+    tls: Option<&TlsContext>,
+    last_good: &mut Option<IpAddr>,
+) -> Result<Dialed, DialError> {
+    dial_within(redis, tls, last_good, redis.connect_timeout).await
+}
