@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The end of time: what never expires expires then.
 pub const NEVER: u64 = u64::MAX;
 
-#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[cfg(all(not(test), any(target_os = "linux", target_os = "macos")))]
 fn since_boot() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
     #[cfg(target_os = "linux")]
@@ -17,11 +17,23 @@ fn since_boot() -> Duration {
     Duration::try_from(clock_gettime(CLOCK)).unwrap_or_default()
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+#[cfg(all(not(test), not(any(target_os = "linux", target_os = "macos"))))]
 fn since_boot() -> Duration {
     use std::{sync::OnceLock, time::Instant};
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
+}
+
+/// In tests tokio's own clock, so that paused time stands still here too. It starts at an hour: what is subtracted from
+/// it stays positive.
+#[cfg(test)]
+fn since_boot() -> Duration {
+    use std::sync::OnceLock;
+    use tokio::time::Instant;
+    const HOUR: Duration = Duration::from_secs(3_600);
+    static START: OnceLock<std::time::Instant> = OnceLock::new();
+    let start = START.get_or_init(std::time::Instant::now);
+    HOUR + Instant::now().into_std().saturating_duration_since(*start)
 }
 
 /// Milliseconds on a monotonic clock that counts suspended time.

@@ -43,6 +43,7 @@ use crate::{
     l1::L1,
     l2::{
         Control, Link, Setting,
+        dialer::Network,
         link::server_text,
         port::{Failure, Operation, Request, Settle},
         supervisor,
@@ -135,12 +136,17 @@ impl Cache {
         });
         notices.register_log();
         if let Some(((link, controls), redis)) = linked {
+            let dial = Network {
+                redis: Arc::clone(&redis),
+                tls,
+            };
             let setting = Setting {
                 config,
                 redis,
                 application: notices,
+                dial: Arc::new(dial),
             };
-            supervisor::start(runtime, link, controls, setting, tls);
+            supervisor::start(runtime, link, controls, setting);
         }
         upkeep::start(&cache);
         Ok(cache)

@@ -10,10 +10,9 @@ use redis::{
 
 use super::{
     Link, Question, Setting, commands,
-    dialer::{self, DialError},
+    dialer::DialError,
     link::Connection,
     status::{LastError, Server},
-    tls::TlsContext,
 };
 use crate::{
     clock,
@@ -89,25 +88,15 @@ struct Credentials {
 pub async fn connect(
     link: &Link,
     setting: &Setting,
-    tls: Option<&TlsContext>,
     memory: &mut Memory,
     protocol: ProtocolVersion,
     allowance: Duration,
 ) -> Result<Connection, Refusal> {
     let info = connection_info(setting, memory, protocol).await;
     // What is left of the allowance is for HELLO, and for telling what took so long.
-    let dialed = dialer::dial_within(
-        &setting.redis,
-        tls,
-        &mut memory.last_good,
-        allowance * 4 / 5,
-    )
-    .await?;
-    for warning in tls
-        .map(TlsContext::warnings)
-        .iter()
-        .flat_map(|list| list.iter())
-    {
+    let dialed = setting.dial.dial(&mut memory.last_good, allowance * 4 / 5);
+    let dialed = dialed.await?;
+    for warning in &*dialed.warnings {
         tracing::debug!(cache = link.cache, event = "tls", "Redis TLS: {warning}");
     }
     let config = AsyncConnectionConfig::new()
@@ -117,7 +106,7 @@ pub async fn connect(
     let select = u64::from(setting.redis.db != 0);
     link.counters.l2_commands.fetch_add(1 + select, Relaxed);
     let made = MultiplexedConnection::new_with_config(&info, dialed.stream, config).await;
-    let (redis, driver) = made.map_err(|error| refusal(&error, protocol, tls.is_some()))?;
+    let (redis, driver) = made.map_err(|error| refusal(&error, protocol, setting.redis.tls.is_some()))?;
     link.status.lock().connections = 1;
     Ok(Connection {
         redis,

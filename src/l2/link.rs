@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -12,7 +12,7 @@ use redis::{RedisResult, ServerError, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinHandle, coop::unconstrained},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -114,7 +114,7 @@ pub struct Serving<'a> {
     next_id: u64,
     next_drain: u64,
     /// When what is queued is sent, should its submitter not come to say that it is complete.
-    flush_at: Option<tokio::time::Instant>,
+    flush_at: Option<Instant>,
     /// Removes what patterns or a collapse of the journal name.
     removal: Option<JoinHandle<()>>,
 }
@@ -148,7 +148,7 @@ impl<'a> Serving<'a> {
                 Some(control) = controls.recv() => self.control(control),
                 Some((id, reply)) = self.replies.next(), if !self.replies.is_empty() => self.settle(id, reply),
                 () = self.link.port.woken() => self.send_queued(),
-                () = self.link.port.announced() => self.flush_at = Some(tokio::time::Instant::now() + PATIENCE),
+                () = self.link.port.announced() => self.flush_at = Some(Instant::now() + PATIENCE),
                 () = flush_time(self.flush_at) => self.send_queued(),
                 reply = self.watch.answered(), if self.watch.is_pinging() => self.ponged(reply),
                 _ = &mut self.connection.driver => self.end = Some(End::Lost(broken())),
@@ -496,7 +496,7 @@ pub fn server_text(error: &ServerError) -> String {
         .to_owned()
 }
 
-async fn flush_time(at: Option<tokio::time::Instant>) {
+async fn flush_time(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

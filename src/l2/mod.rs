@@ -24,7 +24,7 @@ use std::sync::{
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch as latest};
 
-use self::{port::Port, status::Status};
+use self::{dialer::Dial, port::Port, status::Status};
 use crate::{
     config::{Config, Redis},
     resilience::{
@@ -180,6 +180,8 @@ pub struct Setting {
     pub redis: Arc<Redis>,
     /// The way to the application.
     pub application: Arc<dyn Application>,
+    /// The way to the server.
+    pub dial: Arc<dyn Dial>,
 }
 
 impl Setting {

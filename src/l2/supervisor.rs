@@ -27,7 +27,6 @@ use super::{
     link::{Connection, End, Serving, refuse_queued},
     port::Failure,
     status::LastError,
-    tls::TlsContext,
 };
 use crate::{
     clock,
@@ -59,7 +58,6 @@ enum Phase {
 pub struct Supervisor {
     link: Arc<Link>,
     setting: Setting,
-    tls: Option<TlsContext>,
     controls: mpsc::UnboundedReceiver<Control>,
     memory: Memory,
     backoff: Backoff,
@@ -78,7 +76,6 @@ pub fn start(
     link: Arc<Link>,
     controls: mpsc::UnboundedReceiver<Control>,
     setting: Setting,
-    tls: Option<TlsContext>,
 ) {
     let phase = if setting.config.memory_mode || setting.redis.lazy_connect {
         Phase::Idle
@@ -93,7 +90,6 @@ pub fn start(
     let supervisor = Supervisor {
         link,
         setting,
-        tls,
         controls,
         memory: Memory::default(),
         backoff: Backoff::new(),
@@ -159,7 +155,6 @@ impl Supervisor {
         let attempt = Box::pin(establish(
             &self.link,
             &self.setting,
-            self.tls.as_ref(),
             &mut self.memory,
             protocol,
             allowance,
@@ -422,13 +417,12 @@ fn interrupt(control: Option<Control>) -> Option<Phase> {
 async fn establish(
     link: &Arc<Link>,
     setting: &Setting,
-    tls: Option<&TlsContext>,
     memory: &mut Memory,
     protocol: ProtocolVersion,
     allowance: Duration,
     spread: Option<f64>,
 ) -> Result<Connection, Interrupted> {
-    let connect = handshake::connect(link, setting, tls, memory, protocol, allowance);
+    let connect = handshake::connect(link, setting, memory, protocol, allowance);
     let Ok(connected) = tokio::time::timeout(allowance, connect).await else {
         return Err(timed_out(setting, allowance).into());
     };

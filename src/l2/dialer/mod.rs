@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout_at},
@@ -48,6 +49,8 @@ pub struct Dialed {
     pub reset: ResetHandle,
     /// The address that answered, or the path.
     pub peer: String,
+    /// What could not be read of the authorities to trust.
+    pub warnings: Arc<[String]>,
 }
 
 impl fmt::Debug for Dialed {
@@ -55,6 +58,34 @@ impl fmt::Debug for Dialed {
         f.debug_struct("Dialed")
             .field("peer", &self.peer)
             .finish_non_exhaustive()
+    }
+}
+
+/// Makes sockets. [`Network`] is the real one; tests speak for a server of their own.
+pub trait Dial: Send + Sync {
+    /// As [`dial_within`], whose `last_good` and `allowance` these are.
+    fn dial<'a>(
+        &'a self,
+        last_good: &'a mut Option<IpAddr>,
+        allowance: Duration,
+    ) -> BoxFuture<'a, Result<Dialed, DialError>>;
+}
+
+/// Dials the endpoint of `redis`.
+pub struct Network {
+    /// Where to, and how.
+    pub redis: Arc<Redis>,
+    /// How to secure it.
+    pub tls: Option<TlsContext>,
+}
+
+impl Dial for Network {
+    fn dial<'a>(
+        &'a self,
+        last_good: &'a mut Option<IpAddr>,
+        allowance: Duration,
+    ) -> BoxFuture<'a, Result<Dialed, DialError>> {
+        dial_within(&self.redis, self.tls.as_ref(), last_good, allowance).boxed()
     }
 }
 
@@ -84,7 +115,13 @@ pub async fn dial_within(
     {
         tls.forget();
     }
-    result.map_err(|error| error.at(&redis.endpoint))
+    let warnings = tls.map(TlsContext::warnings);
+    result
+        .map(|dialed| Dialed {
+            warnings: warnings.unwrap_or_default(),
+            ..dialed
+        })
+        .map_err(|error| error.at(&redis.endpoint))
 }
 
 /// What is the same for every address.
@@ -214,6 +251,7 @@ async fn secure<S: Resettable>(
         activity,
         reset,
         peer,
+        warnings: Arc::default(),
     })
 }
 
