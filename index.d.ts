@@ -88,6 +88,8 @@ export interface L2Options {
 export interface LoaderOptions extends Entry {
   strict?: boolean
   factoryTimeout?: Ms | false
+  /** How long to wait for Redis before the factory is called; default `l2.softTimeout`. */
+  l2SoftTimeout?: Ms | 'auto' | false
 }
 
 export interface BreakerOptions {
@@ -209,6 +211,8 @@ export interface FactoryContext {
 
 export interface LoadOptions extends Entry, Call {
   factoryTimeout?: Ms | false
+  /** How long to wait for Redis before the factory is called; default `l2.softTimeout`. */
+  l2SoftTimeout?: Ms | 'auto' | false
 }
 
 export interface SetOptions extends Entry, Call {

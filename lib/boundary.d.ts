@@ -20,9 +20,12 @@ export interface LoadedOptions extends EntryOptions {
   /** Hand the value to the waiting callers and store nothing. */
   skip?: boolean
 }
-export interface NativeLoadOptions {
-  strict?: boolean
+export interface LoadTimes {
   factoryTimeout?: number | false
+  l2SoftTimeout?: number | 'auto' | false
+}
+export interface NativeLoadOptions extends LoadTimes {
+  strict?: boolean
   /** Take nothing from the tiers: the caller could not decode what they hold. */
   fresh?: boolean
 }

@@ -40,6 +40,7 @@ const OPTIONS = {
     ...CALL,
     ...ENTRY,
     factoryTimeout: duration({ or: [false] }),
+    l2SoftTimeout: duration({ or: ['auto', false] }),
     ...Object.fromEntries(LATER.map((name) => [name, later])),
   },
   command: { ...CALL, timeout: duration(), buffers: checks.flag },

@@ -9,7 +9,6 @@ const { check, checks, duration, expected, later, oneOf, readOptions } = require
 const LATER = [
   'tags',
   'factorySoftTimeout',
-  'l2SoftTimeout',
   'eagerRefresh',
   'retryAfter',
   'nullTtl',
@@ -49,6 +48,7 @@ const LOADER = {
   ...ENTRY,
   strict: checks.flag,
   factoryTimeout: duration({ or: [false] }),
+  l2SoftTimeout: duration({ or: ['auto', false] }),
   ...Object.fromEntries(LATER.map((name) => [name, later])),
 }
 

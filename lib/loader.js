@@ -26,7 +26,7 @@ const { AS } = require('./reads.js')
  * @property {Factory} factory
  * @property {import('./handle.js').Call} call
  * @property {import('./boundary').EntryOptions} entry
- * @property {number | false | undefined} factoryTimeout
+ * @property {import('./boundary').LoadTimes} times
  * @property {boolean} fresh
  * @property {Promise<unknown> | undefined} running the factory of this caller, if it leads
  */
@@ -62,9 +62,13 @@ function getOrSet(handle, key, factory, opts) {
 function loadOf(handle, key, factory, read, fresh) {
   checkKey(key)
   refuseStaleInPlain(read, handle)
-  const { signal, strict = handle.shared.config['loader']?.strict, factoryTimeout, ...entry } = read
+  const { signal, strict = handle.shared.config['loader']?.strict, factoryTimeout, l2SoftTimeout, ...entry } = read
   const call = { ...(signal && { signal }), ...(strict !== undefined && { strict }) }
-  return { handle, key, factory, call, entry, factoryTimeout, fresh, running: undefined }
+  const times = {
+    ...(factoryTimeout !== undefined && { factoryTimeout }),
+    ...(l2SoftTimeout !== undefined && { l2SoftTimeout }),
+  }
+  return { handle, key, factory, call, entry, times, fresh, running: undefined }
 }
 
 /**
@@ -72,11 +76,11 @@ function loadOf(handle, key, factory, read, fresh) {
  * @returns {Promise<any>}
  */
 function startLoad(load) {
-  const { handle, key, call, factoryTimeout, fresh } = load
+  const { handle, key, call, times, fresh } = load
   const { outcomes } = environmentOf()
   const options = {
     ...(call.strict !== undefined && { strict: call.strict }),
-    ...(factoryTimeout !== undefined && { factoryTimeout }),
+    ...times,
     ...(fresh && { fresh }),
   }
   outcomes.enter()

@@ -39,12 +39,18 @@ fn since_boot() -> Duration {
 /// Milliseconds on a monotonic clock that counts suspended time.
 #[must_use]
 pub fn now() -> u64 {
-    u64::try_from(since_boot().as_millis()).unwrap_or(NEVER)
+    millis(since_boot())
+}
+
+/// A duration in whole milliseconds.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(NEVER)
 }
 
 /// Milliseconds since 1970 on the wall clock.
 #[must_use]
 pub fn unix() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(NEVER)
+    millis(since.unwrap_or_default())
 }

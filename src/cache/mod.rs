@@ -114,7 +114,12 @@ impl Cache {
             None => None,
         };
         let lru = redis.is_none();
-        let linked = redis.map(|redis| (Link::new(id, &redis, Arc::clone(&counters)), redis));
+        let linked = redis.map(|redis| {
+            (
+                Link::new(id, &redis, &config.l2, Arc::clone(&counters)),
+                redis,
+            )
+        });
         let cache = Arc::new(Self {
             id,
             name,
@@ -191,7 +196,7 @@ impl Cache {
     }
 
     fn timeout_ms(&self) -> u64 {
-        u64::try_from(self.config.l2.timeout.as_millis()).unwrap_or(u64::MAX / 2)
+        self.config.l2.timeout_ms()
     }
 
     /// The link, if operations may be queued for it now.

@@ -228,6 +228,7 @@ impl Cache {
             "l2Commands": counts.l2_commands,
             "l2Errors": counts.l2_errors.iter().sum::<u64>(),
             "l2Timeouts": counts.l2_timeouts,
+            "l2SoftTimeouts": counts.l2_soft_timeouts,
             "l2Reconnects": counts.l2_reconnects,
             "loads": counts.loads.iter().sum::<u64>(),
             "staleServed": counts.stale_served,

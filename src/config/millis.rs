@@ -5,10 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::Value;
 
-/// The duration as a number of whole milliseconds.
-pub(super) fn of(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
+use crate::clock;
 
 fn is_off(given: &Value) -> bool {
     matches!(given, Value::Null | Value::Bool(false))
@@ -16,7 +13,7 @@ fn is_off(given: &Value) -> bool {
 
 /// `#[serde(with)]` for a [`Duration`] that is always there.
 pub(super) mod always {
-    use super::{Deserialize, Deserializer, Duration, Serializer, of};
+    use super::{Deserialize, Deserializer, Duration, Serializer, clock};
 
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
@@ -28,13 +25,13 @@ pub(super) mod always {
         duration: &Duration,
         to: S,
     ) -> Result<S::Ok, S::Error> {
-        to.serialize_u64(of(*duration))
+        to.serialize_u64(clock::millis(*duration))
     }
 }
 
 /// `#[serde(with)]` for a [`Duration`] that `false`, `0` or `null` switches off.
 pub(super) mod or_off {
-    use super::{Deserialize, Deserializer, Duration, Error, Serializer, Value, is_off, of};
+    use super::{Deserialize, Deserializer, Duration, Error, Serializer, Value, clock, is_off};
 
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
@@ -55,7 +52,7 @@ pub(super) mod or_off {
         to: S,
     ) -> Result<S::Ok, S::Error> {
         match duration {
-            Some(duration) => to.serialize_u64(of(*duration)),
+            Some(duration) => to.serialize_u64(clock::millis(*duration)),
             None => to.serialize_bool(false),
         }
     }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::Value;
 
+use crate::clock;
+
 use super::{
     memory,
-    millis::{self, always, given, or_off},
+    millis::{always, given, or_off},
 };
 
 /// The tier in process memory.
@@ -79,7 +81,7 @@ impl Serialize for SoftTimeout {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Auto => to.serialize_str("auto"),
-            Self::After(duration) => to.serialize_u64(millis::of(*duration)),
+            Self::After(duration) => to.serialize_u64(clock::millis(*duration)),
             Self::Off => to.serialize_bool(false),
         }
     }
@@ -101,6 +103,14 @@ pub struct L2 {
     pub timeout: Duration,
     /// How long `getOrSet` waits for Redis before it calls the factory.
     pub soft_timeout: SoftTimeout,
+}
+
+impl L2 {
+    /// The deadline of one operation in ms.
+    #[must_use]
+    pub fn timeout_ms(&self) -> u64 {
+        clock::millis(self.timeout)
+    }
 }
 
 impl Default for L2 {
@@ -141,6 +151,9 @@ pub struct Loader {
     /// How long a factory may take; `None` for ever.
     #[serde(with = "or_off")]
     pub factory_timeout: Option<Duration>,
+    /// How long a load waits for Redis; `None` is `l2.softTimeout`.
+    #[serde(rename = "l2SoftTimeout", skip_serializing_if = "Option::is_none")]
+    pub l2_soft_timeout: Option<SoftTimeout>,
 }
 
 impl Default for Loader {
@@ -152,6 +165,7 @@ impl Default for Loader {
             jitter: None,
             strict: None,
             factory_timeout: Some(Duration::from_secs(30)),
+            l2_soft_timeout: None,
         }
     }
 }

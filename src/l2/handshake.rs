@@ -106,7 +106,8 @@ pub async fn connect(
     let select = u64::from(setting.redis.db != 0);
     link.counters.l2_commands.fetch_add(1 + select, Relaxed);
     let made = MultiplexedConnection::new_with_config(&info, dialed.stream, config).await;
-    let (redis, driver) = made.map_err(|error| refusal(&error, protocol, setting.redis.tls.is_some()))?;
+    let (redis, driver) =
+        made.map_err(|error| refusal(&error, protocol, setting.redis.tls.is_some()))?;
     link.status.lock().connections = 1;
     Ok(Connection {
         redis,

@@ -22,10 +22,10 @@ use super::{
     dialer::{Activity, ResetHandle},
     port::{Failure, Operation, Reply, Request},
     status::LastError,
-    watch::{Watch, fails, is_slow, millis},
+    watch::{Watch, fails, is_slow},
 };
 use crate::{
-    clock,
+    clock::{self, millis},
     resilience::breaker::{BreakerState, Outcome},
     telemetry::counters::ErrorClass,
 };
@@ -249,14 +249,16 @@ impl<'a> Serving<'a> {
             if reply.is_ok() {
                 status.round_trip(elapsed.as_secs_f64() * 1_000.0);
             }
+            drop(status);
+            // Late replies tell how long an outage was, not what is usual.
+            if reply.is_ok() && elapsed < self.setting.config.l2.timeout {
+                self.link.patience.lock().note_reply(millis(elapsed));
+            }
         }
         match reply {
             Ok(values) => {
                 self.link.counters.command_duration.record(elapsed);
-                let slow = is_slow(
-                    u64::try_from(elapsed.as_millis()).unwrap_or(0),
-                    &self.setting.config,
-                );
+                let slow = is_slow(millis(elapsed), &self.setting.config);
                 for (part, value) in sent.parts.into_iter().zip(values) {
                     self.settle_part(part, value, sent.generation, slow);
                 }

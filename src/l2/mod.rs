@@ -18,7 +18,7 @@ mod watch;
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64},
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
 };
 
 use parking_lot::Mutex;
@@ -26,13 +26,25 @@ use tokio::sync::{mpsc, oneshot, watch as latest};
 
 use self::{dialer::Dial, port::Port, status::Status};
 use crate::{
-    config::{Config, Redis},
+    clock::millis,
+    config::{Config, L2, Redis, SoftTimeout},
     resilience::{
         journal::Journal,
+        patience::{Patience, Rule},
         state::{self, LinkState},
     },
     telemetry::counters::Counters,
 };
+
+impl From<SoftTimeout> for Rule {
+    fn from(given: SoftTimeout) -> Self {
+        match given {
+            SoftTimeout::Auto => Self::Auto,
+            SoftTimeout::After(time) => Self::After(millis(time)),
+            SoftTimeout::Off => Self::Off,
+        }
+    }
+}
 
 /// Something the application may want to know of the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +126,10 @@ pub struct Link {
     pub distrust_bare: AtomicBool,
     /// The counters of the cache.
     pub counters: Arc<Counters>,
+    /// How long callers who can make a value wait for Redis.
+    pub patience: Mutex<Patience>,
+    /// When the read was sent that somebody waited out without a byte coming; 0 if nobody did.
+    unanswered: AtomicU64,
     control: mpsc::UnboundedSender<Control>,
 }
 
@@ -123,6 +139,7 @@ impl Link {
     pub fn new(
         cache: u64,
         redis: &Redis,
+        tier: &L2,
         counters: Arc<Counters>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Control>) {
         let (control, controls) = mpsc::unbounded_channel();
@@ -135,6 +152,8 @@ impl Link {
             epoch: AtomicU64::new(0),
             distrust_bare: AtomicBool::new(false),
             counters,
+            patience: Mutex::new(Patience::new(tier.soft_timeout.into(), tier.timeout_ms())),
+            unanswered: AtomicU64::new(0),
             control,
         };
         (Arc::new(link), controls)
@@ -143,6 +162,22 @@ impl Link {
     /// Tells the supervisor; says nothing once it has stopped.
     pub fn control(&self, control: Control) {
         let _ = self.control.send(control);
+    }
+
+    /// How many ms a read may keep a caller who can make the value, by `rule` or the configured one; `None` for as long
+    /// as its deadline allows. Not at all while the link has said nothing since somebody waited in vain.
+    #[must_use]
+    pub fn patience(&self, rule: Option<Rule>) -> Option<u64> {
+        let ms = self.patience.lock().for_read(rule)?;
+        let silent = self.port.heard() < self.unanswered.load(SeqCst);
+        Some(if silent { 0 } else { ms })
+    }
+
+    /// Somebody waited in vain for the answer to a read that was sent at `since`.
+    pub fn waited_out(&self, since: u64) {
+        if self.port.heard() < since {
+            self.unanswered.store(since, SeqCst);
+        }
     }
 
     /// Moves the state on; whoever waits for a change hears of it.

@@ -9,11 +9,12 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use redis::{Cmd, ServerError, Value};
 use tokio::sync::Notify;
 
-use super::commands;
+use super::{commands, dialer::Activity};
 
 /// Bytes that may wait in the queue; a healthy link never comes near it.
 const MAX_QUEUED_BYTES: usize = 64 << 20;
@@ -95,6 +96,8 @@ pub struct Port {
     first: Notify,
     generation: AtomicU64,
     journaled: AtomicUsize,
+    /// What goes over the link in use.
+    activity: ArcSwapOption<Activity>,
 }
 
 impl Default for Port {
@@ -113,6 +116,7 @@ impl Port {
             first: Notify::new(),
             generation: AtomicU64::new(0),
             journaled: AtomicUsize::new(0),
+            activity: ArcSwapOption::empty(),
         }
     }
 
@@ -200,6 +204,20 @@ impl Port {
     /// Names the link in use, 0 for none.
     pub fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::SeqCst);
+    }
+
+    /// Names the link whose bytes count from now on.
+    pub fn listen_to(&self, activity: Arc<Activity>) {
+        self.activity.store(Some(activity));
+    }
+
+    /// When the last byte came over the link in use, or the last one; 0 if there was none.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.activity
+            .load()
+            .as_ref()
+            .map_or(0, |activity| activity.last_rx())
     }
 
     /// Keeps the journal's length where readers see it without its lock.

@@ -29,7 +29,7 @@ use super::{
     status::LastError,
 };
 use crate::{
-    clock,
+    clock::{self, millis},
     resilience::{
         backoff::{Backoff, Class},
         state::Event as Step,
@@ -185,6 +185,8 @@ impl Supervisor {
 
     fn came_up(&mut self, connection: Connection) -> Phase {
         self.generation += 1;
+        self.link.patience.lock().forget_replies();
+        self.link.port.listen_to(Arc::clone(&connection.activity));
         self.link.port.set_generation(self.generation);
         self.link.port.open();
         self.link.step(Step::Recovered);
@@ -464,8 +466,4 @@ fn timed_out(setting: &Setting, allowance: Duration) -> Refusal {
     };
     let text = format!("no connection within {} ms ({hint})", allowance.as_millis());
     Refusal::new(Class::Transient, LastError::new("ETIMEDOUT", text))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(clock::NEVER)
 }

@@ -13,7 +13,7 @@ use super::{
     status::{LastError, Server},
 };
 use crate::{
-    clock,
+    clock::{self, millis},
     config::Config,
     resilience::{
         breaker::{Admission, Breaker, BreakerState, Outcome, Settings},
@@ -361,8 +361,4 @@ pub(super) fn fails(reply: &Reply) -> bool {
 /// Whether an answer took more than 0.8 of the deadline.
 pub(super) fn is_slow(elapsed_ms: u64, config: &Config) -> bool {
     elapsed_ms * 5 > millis(config.l2.timeout) * 4
-}
-
-pub(super) fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(clock::NEVER / 4)
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use napi::{
     Env, Error, JsString, Result, Status,
-    bindgen_prelude::{Array, Buffer, ClassInstance, Either, Object, Unknown},
+    bindgen_prelude::{Array, Buffer, ClassInstance, Either, Either3, Object, Unknown},
 };
 use napi_derive::napi;
 use serde_json::json;
@@ -28,7 +28,7 @@ use crate::{
     },
     config::Config,
     error::{CacheError, Code},
-    resilience::glob,
+    resilience::{glob, patience::Rule},
 };
 
 /// `[kind, value]`, or `undefined` while the ticket is pending.
@@ -493,9 +493,16 @@ impl NativeCache {
             Some(Either::B(_)) => Some(None),
             None => None,
         };
+        let soft_timeout = match options.get::<Either3<f64, bool, String>>("l2SoftTimeout")? {
+            Some(Either3::A(ms)) => Some(Rule::After(input::millis(ms))),
+            Some(Either3::B(_)) => Some(Rule::Off),
+            Some(Either3::C(_)) => Some(Rule::Auto),
+            None => None,
+        };
         let options = LoadOptions {
             strict: options.get("strict")?,
             factory_timeout,
+            soft_timeout,
             fresh: options.get("fresh")?.unwrap_or(false),
         };
         answer(env, self.core().load(&key, &options, self.waiter(ticket)))

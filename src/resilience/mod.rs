@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod glob;
 pub mod journal;
+pub mod patience;
 mod patterns;
 pub mod state;
 mod window;

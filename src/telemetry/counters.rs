@@ -112,6 +112,8 @@ counters! {
     l2_commands: AtomicU64 => u64 = load,
     /// Operations that missed their deadline.
     l2_timeouts: AtomicU64 => u64 = load,
+    /// Loads that called their factory because Redis took longer than `l2.softTimeout`.
+    l2_soft_timeouts: AtomicU64 => u64 = load,
     /// Links made after one was lost.
     l2_reconnects: AtomicU64 => u64 = load,
     /// Errors by what went wrong.

@@ -10,6 +10,7 @@ use crate::{
         Cache, Key, Outcome,
         write::{Ttl, Write, WriteOptions},
     },
+    clock,
     entry::Payload,
     l2::{commands::OnlyIf, port::Reply},
     telemetry::counters::LoadResult,
@@ -123,7 +124,11 @@ impl Cache {
     fn end_load(&self, id: u64, result: LoadResult) -> Option<Flight> {
         let flight = self.flights.lock().end(id)?;
         if let Stage::Running { since, .. } = flight.stage {
-            self.counters.load_duration.record(since.elapsed());
+            let elapsed = since.elapsed();
+            self.counters.load_duration.record(elapsed);
+            if let Some(link) = &self.link {
+                link.patience.lock().note_factory(clock::millis(elapsed));
+            }
             self.counters.loads.count(result);
         }
         Some(flight)

@@ -10,10 +10,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Caller, Stage, settle_all};
+use super::{Caller, Flight, Stage, settle_all};
 use crate::{
     cache::{Cache, Key, Outcome, Waiter},
-    clock::{self, NEVER},
+    clock::{self, NEVER, millis},
     error::{CacheError, Code},
     telemetry::counters::LoadResult,
 };
@@ -44,10 +44,6 @@ async fn watch(cache: Weak<Cache>, clock: Arc<FlightClock>) {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(NEVER)
-}
-
 impl Cache {
     /// Has the factory run by the caller who is still on the stack.
     pub(super) fn lead_now(self: &Arc<Self>, id: u64, overwrite: bool) -> Option<Outcome> {
@@ -70,6 +66,10 @@ impl Cache {
         let Some(flight) = flights.by_id.get_mut(&id) else {
             return false;
         };
+        flight.overwrite |= overwrite;
+        if !matches!(flight.stage, Stage::Reading { .. }) {
+            return false;
+        }
         flight
             .callers
             .retain(|caller| caller.waiter.sink().is_some_and(|sink| sink.alive()));
@@ -82,7 +82,6 @@ impl Cache {
             self.end_flight(id);
             return false;
         };
-        flight.overwrite |= overwrite;
         let since = Instant::now();
         let ticket = flight.callers[0].waiter.ticket();
         let until = flight
@@ -113,18 +112,24 @@ impl Cache {
     }
 
     /// Ends the waits for factories that take too long; when to look again, if there is anything to look at.
-    pub(super) fn look_at_flights(&self) -> Option<u64> {
+    pub(super) fn look_at_flights(self: &Arc<Self>) -> Option<u64> {
         let now = clock::now();
         let late = {
             let flights = self.flights.lock();
-            let ids = flights
+            let late = flights
                 .by_id
                 .iter()
                 .filter(|(_, flight)| flight.stage.until() <= now);
-            ids.map(|(id, _)| *id).collect::<Vec<_>>()
+            let reads = |flight: &Flight| matches!(flight.stage, Stage::Reading { .. });
+            late.map(|(id, flight)| (*id, reads(flight)))
+                .collect::<Vec<_>>()
         };
-        for id in late {
-            self.time_out(id, now);
+        for (id, reads) in late {
+            if reads {
+                self.read_is_slow(id);
+            } else {
+                self.time_out(id, now);
+            }
         }
         let flights = self.flights.lock();
         let next = flights
@@ -138,7 +143,8 @@ impl Cache {
     }
 
     pub(super) fn time_out(&self, id: u64, now: u64) {
-        let Some((callers, key, timeout)) = self.make_late(id, |stage| stage.until() <= now) else {
+        let due = |stage: &Stage| matches!(stage, Stage::Running { until, .. } if *until <= now);
+        let Some((callers, key, timeout)) = self.make_late(id, due) else {
             return;
         };
         self.counters.loads.count(LoadResult::Timeout);

@@ -20,6 +20,9 @@ impl Cache {
             let at = flight.callers.iter().position(left)?;
             flight.callers.remove(at).waiter.forget();
             let unheard = !leads && flight.stage.is_led_by(sink, ticket);
+            if unheard {
+                flight.stage = Stage::open();
+            }
             Some((*id, unheard, flight.callers.is_empty()))
         });
         drop(flights);
@@ -39,7 +42,7 @@ impl Cache {
             .map(|flight| &flight.stage)
         {
             Some(Stage::Running { leader, .. }) => Some(Arc::clone(leader)),
-            Some(Stage::Reading | Stage::Late) | None => None,
+            Some(Stage::Reading { .. } | Stage::Late) | None => None,
         };
         match leader {
             Some(leader) => {
@@ -65,6 +68,9 @@ impl Cache {
                 });
                 gone.for_each(|caller| caller.waiter.forget());
                 let led = matches!(&flight.stage, Stage::Running { leader, .. } if Arc::ptr_eq(leader, sink));
+                if led {
+                    flight.stage = Stage::open();
+                }
                 if led || flight.callers.is_empty() {
                     orphans.push((*id, led));
                 }

@@ -6,7 +6,9 @@
 //! |---|---|---|
 //! | reading | Redis (or L1) has it | everyone gets it |
 //! | | a miss, or no answer | running: the first caller whose environment lives is told to lead |
+//! | | `l2SoftTimeout` | L1's unverified value, else running; who answers first then, Redis or the factory, serves everyone |
 //! | running | the factory's value, nothing, or its error | everyone gets that; a value is stored if the key was not changed meanwhile |
+//! | | Redis has it after all | everyone gets that; what the factory makes is dropped |
 //! | | `factoryTimeout` | everyone gets `ERR_CACHE_FACTORY_TIMEOUT`; late |
 //! | | the last caller left | the factory's signal is aborted; late |
 //! | | the leader's environment ended | running, with another leader, or over |
@@ -31,7 +33,11 @@ use super::{
     outcome::Sink,
     read::{Begun, Found, Told},
 };
-use crate::{clock::NEVER, l2::port::Failure};
+use crate::{
+    clock::{self, NEVER},
+    l2::port::Failure,
+    resilience::patience::Rule,
+};
 
 /// The options of `getOrSet` that matter here.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +46,8 @@ pub struct LoadOptions {
     pub strict: Option<bool>,
     /// How long the factory may take; `Some(None)`: as long as it likes.
     pub factory_timeout: Option<Option<Duration>>,
+    /// How long to wait for Redis.
+    pub soft_timeout: Option<Rule>,
     /// Whether to ignore what is cached.
     pub fresh: bool,
 }
@@ -70,7 +78,11 @@ struct Caller {
 }
 
 enum Stage {
-    Reading,
+    Reading {
+        since: u64,
+        /// When the soft timeout is over.
+        until: u64,
+    },
     Running {
         leader: Arc<dyn Sink>,
         ticket: u32,
@@ -82,10 +94,18 @@ enum Stage {
 }
 
 impl Stage {
+    /// Somebody is to be appointed, and nothing else is waited for.
+    const fn open() -> Self {
+        Self::Reading {
+            since: 0,
+            until: NEVER,
+        }
+    }
+
     fn until(&self) -> u64 {
         match self {
-            Self::Running { until, .. } => *until,
-            Self::Reading | Self::Late => NEVER,
+            Self::Reading { until, .. } | Self::Running { until, .. } => *until,
+            Self::Late => NEVER,
         }
     }
 
@@ -144,11 +164,61 @@ impl Cache {
                 self.flight_read(id, Found::Failed(Failure::Unavailable));
                 None
             }
-            Begun::Joined => None,
+            Begun::Joined => self.wait_for_read(id, options.soft_timeout),
             Begun::Ask(operation) => {
                 self.ask(vec![operation]);
-                None
+                self.wait_for_read(id, options.soft_timeout)
             }
+        }
+    }
+
+    /// Redis is asked: waits for it as long as its own pace suggests, then has the value made.
+    fn wait_for_read(self: &Arc<Self>, id: u64, rule: Option<Rule>) -> Option<Outcome> {
+        let rule = rule.or(self.config.loader.l2_soft_timeout.map(Rule::from));
+        let patience = self.link.as_ref()?.patience(rule)?;
+        let mut flights = self.flights.lock();
+        let flight = flights.by_id.get_mut(&id)?;
+        // Who is strict wants what Redis says; and it may have said it by now.
+        let read = matches!(flight.stage, Stage::Reading { .. });
+        if !read || flight.callers.iter().any(|caller| caller.strict) {
+            return None;
+        }
+        let since = clock::now();
+        let until = since.saturating_add(patience);
+        flight.stage = Stage::Reading { since, until };
+        if patience > 0 {
+            self.watch_flights(until);
+            return None;
+        }
+        drop(flights);
+        self.counters.l2_soft_timeouts.fetch_add(1, Relaxed);
+        self.lead_now(id, false)
+    }
+
+    /// The soft timeout of a flight is over.
+    fn read_is_slow(self: &Arc<Self>, id: u64) {
+        let waited = {
+            let mut flights = self.flights.lock();
+            let Some(flight) = flights.by_id.get_mut(&id) else {
+                return;
+            };
+            let Stage::Reading { since, until } = &mut flight.stage else {
+                return;
+            };
+            *until = NEVER;
+            let strict = flight.callers.iter().any(|caller| caller.strict);
+            (!strict).then(|| (Arc::clone(&flight.key), *since))
+        };
+        let Some((key, since)) = waited else { return };
+        if let Some(link) = &self.link {
+            link.waited_out(since);
+        }
+        self.counters.l2_soft_timeouts.fetch_add(1, Relaxed);
+        match self.unverified(&key) {
+            Some(payload) => {
+                self.settle_flight(id, |caller| caller.waiter.value(payload.clone()));
+            }
+            None => self.lead(id, false),
         }
     }
 
@@ -168,7 +238,7 @@ impl Cache {
         let flight = Flight {
             key: Arc::clone(key),
             callers: vec![caller],
-            stage: Stage::Reading,
+            stage: Stage::open(),
             overwrite: false,
             era: self.era(),
             factory_timeout: options
@@ -192,6 +262,7 @@ impl Cache {
                 self.counters.l2_misses.fetch_add(1, Relaxed);
                 self.lead(id, overwrite);
             }
+            Found::Failed(_) if self.is_running(id) => (),
             Found::Failed(failure) => {
                 self.refuse_strict(id, &failure);
                 let key = self
@@ -209,6 +280,13 @@ impl Cache {
                 }
             }
         }
+    }
+
+    /// Whether the factory of a flight was called before Redis answered.
+    fn is_running(&self, id: u64) -> bool {
+        let flights = self.flights.lock();
+        let flight = flights.by_id.get(&id);
+        flight.is_some_and(|flight| !matches!(flight.stage, Stage::Reading { .. }))
     }
 
     /// Callers who asked for strictness hear of a Redis that is not usable.
