@@ -45,7 +45,7 @@ use crate::{
         Control, Link, Setting,
         dialer::Network,
         link::server_text,
-        port::{Failure, Operation, Request, Settle},
+        port::{Failure, Operation, Request, Settle, once},
         supervisor,
         tls::TlsContext,
     },
@@ -233,14 +233,14 @@ impl Cache {
             None => Err(operation),
         };
         if let Err(operation) = refused {
-            (operation.settle)(Err(Failure::Unavailable));
+            operation.refuse(Failure::Unavailable);
         }
     }
 
     /// Sends one command and waits for its reply, within `l2.timeout`. May be cancelled; the command is sent anyway.
     async fn call(&self, request: Request) -> Result<redis::Value, Failure> {
         let (sender, reply) = oneshot::channel();
-        let settle = Box::new(move |reply| {
+        let settle = once(move |reply| {
             let _ = sender.send(reply);
         });
         self.submit(request, self.deadline(), settle);

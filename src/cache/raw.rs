@@ -14,7 +14,7 @@ use crate::{
     error::{CacheError, Code},
     l2::{
         commands,
-        port::{Failure, Reply, Request},
+        port::{Failure, Reply, Request, once},
     },
 };
 
@@ -162,7 +162,7 @@ impl Cache {
         };
         self.touch_l1(args);
         let (cache, sent) = (Arc::clone(self), args.clone());
-        let settle = Box::new(move |reply: Reply| {
+        let settle = once(move |reply: Reply| {
             // A read that was queued before it may have filled L1 since.
             cache.touch_l1(&sent);
             waiter.settle(match reply {
@@ -192,7 +192,7 @@ impl Cache {
         let deadline = self.raw_deadline(timeout_ms);
         let replies = cmds.into_iter().map(|cmd| {
             let (sender, reply) = tokio::sync::oneshot::channel();
-            let settle = Box::new(move |reply| {
+            let settle = once(move |reply| {
                 let _ = sender.send(reply);
             });
             self.submit(Request::Raw(cmd), deadline, settle);
@@ -302,7 +302,7 @@ impl Cache {
         locked.mutate(|| self.drop_from_l1(key));
         self.unlink_if_journaled(key);
         let (cache, asked) = (Arc::clone(self), Arc::clone(key));
-        let settle = Box::new(move |reply: Reply| {
+        let settle = once(move |reply: Reply| {
             waiter.settle(match reply {
                 Ok(value) => cache.counted(&asked, commands::integer(&value)),
                 Err(failure) => Outcome::Error(cache.failed(&failure, &asked)),
@@ -363,7 +363,7 @@ impl Cache {
             return waiter.now(Outcome::Error(self.failed(&Failure::Unavailable, b"")));
         }
         let (cache, started) = (Arc::clone(self), Instant::now());
-        let settle = Box::new(move |reply: Reply| {
+        let settle = once(move |reply: Reply| {
             if let Some(link) = cache.link.as_ref().filter(|_| reply.is_ok()) {
                 link.status.lock().last_ping = Some(clock::unix());
             }

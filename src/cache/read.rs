@@ -2,7 +2,10 @@
 
 use std::sync::{
     Arc,
-    atomic::{Ordering::Relaxed, Ordering::SeqCst},
+    atomic::{
+        AtomicBool,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
 use bytes::Bytes;
@@ -19,7 +22,7 @@ use crate::{
     error::CacheError,
     l2::{
         Link,
-        port::{Failure, Operation, Reply, Request},
+        port::{Failure, Late, Operation, Reply, Request},
     },
     telemetry::counters::ErrorClass,
 };
@@ -38,11 +41,13 @@ pub enum Found {
 /// Someone who waits for a read.
 pub type Told = Box<dyn FnOnce(&Arc<Cache>, Found) + Send>;
 
-/// A read under way: everyone who asks for the key joins it, until it is answered or the key changes.
+/// A read under way: everyone who asks for the key joins it, until it is answered or the key changes. Once its deadline
+/// has passed, whoever comes asks Redis again, and the first answer of all serves those who wait and fills L1.
 pub struct Read {
     key: Key,
     era: u32,
     told: Mutex<Vec<Told>>,
+    late: AtomicBool,
 }
 
 /// How a read begins; what was not used of the claim comes back.
@@ -165,16 +170,23 @@ impl Cache {
         if self.open_link().is_none() || self.journaled(key) {
             return Begun::Unasked(claim);
         }
-        if let Some(read) = locked.read() {
+        let under_way = locked.read().filter(|read| read.era == self.era());
+        let read = if let Some(read) = under_way {
             read.told.lock().push(told(claim));
-            return Begun::Joined;
-        }
-        let read = Arc::new(Read {
-            key: Arc::clone(key),
-            era: self.era(),
-            told: Mutex::new(vec![told(claim)]),
-        });
-        locked.begin_read(Arc::clone(&read));
+            if !read.late.swap(false, SeqCst) {
+                return Begun::Joined;
+            }
+            Arc::clone(read)
+        } else {
+            let read = Arc::new(Read {
+                key: Arc::clone(key),
+                era: self.era(),
+                told: Mutex::new(vec![told(claim)]),
+                late: AtomicBool::new(false),
+            });
+            locked.begin_read(Arc::clone(&read));
+            read
+        };
         let cache = Arc::clone(self);
         Begun::Ask(Operation {
             request: Request::Get(Arc::clone(key)),
@@ -187,13 +199,31 @@ impl Cache {
     pub fn ask(&self, operations: Vec<Operation>) {
         if let Some(link) = &self.link {
             for refused in link.port.submit_all(operations) {
-                (refused.settle)(Err(Failure::Unavailable));
+                refused.refuse(Failure::Unavailable);
             }
         }
     }
 
-    fn answered(self: &Arc<Self>, read: &Arc<Read>, reply: Reply) {
-        let found = self.take_in(read, reply);
+    /// Tells those who wait; after the deadline the read stays under way, and its late reply may still fill L1.
+    fn answered(self: &Arc<Self>, read: &Arc<Read>, reply: Reply) -> Option<Late> {
+        if reply != Err(Failure::Timeout) {
+            let found = self.take_in(read, reply);
+            self.tell(read, &found);
+            return None;
+        }
+        {
+            let _locked = self.table.lock(&read.key);
+            read.late.store(true, SeqCst);
+        }
+        self.tell(read, &Found::Failed(Failure::Timeout));
+        let (cache, read) = (Arc::clone(self), Arc::clone(read));
+        Some(Box::new(move |reply| {
+            let found = cache.take_in(&read, reply);
+            cache.tell(&read, &found);
+        }))
+    }
+
+    fn tell(self: &Arc<Self>, read: &Read, found: &Found) {
         for told in std::mem::take(&mut *read.told.lock()) {
             told(self, found.clone());
         }

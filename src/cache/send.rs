@@ -7,7 +7,7 @@ use redis::Cmd;
 use super::{Cache, Key, Outcome};
 use crate::l2::{
     Link, commands,
-    port::{Failure, Reply, Request},
+    port::{Failure, Late, Reply, Request},
 };
 
 /// Who is told what Redis answered to a write.
@@ -48,30 +48,38 @@ impl Cache {
                 .collect()
         };
         let cache = Arc::clone(self);
-        let settle = Box::new(move |reply: Reply| {
+        let settle = Box::new(move |reply: Reply| -> Option<Late> {
+            let late = reply == Err(Failure::Timeout);
             for (key, seq) in &written {
                 cache.note_reply(&link, key, *seq, settles, &reply);
             }
             told(&cache, reply);
+            if !late {
+                return None;
+            }
+            Some(Box::new(move |reply| {
+                for (key, seq) in &written {
+                    link.end_write(key, *seq, settles && reply.is_ok());
+                }
+            }))
         });
         self.submit(Request::Write(cmd, keys.to_vec()), self.deadline(), settle);
     }
 
-    /// What the end of a write means for the journal.
+    /// What the end of a write means for the journal. One whose deadline passed is under way until its late reply.
     fn note_reply(&self, link: &Link, key: &Key, seq: u64, settles: bool, reply: &Reply) {
-        let mut journal = link.journal.lock();
-        journal.end_write(key);
         match reply {
-            Ok(_) if settles => drop(journal.acknowledge(key, seq)),
-            Ok(_) => (),
+            Ok(_) => link.end_write(key, seq, settles),
             // Refused for good.
             Err(Failure::Refused(error)) if error.code() == "NOPERM" => {
-                journal.acknowledge(key, seq);
+                link.end_write(key, seq, true);
             }
-            Err(_) => journal.record_write(key, seq),
+            Err(Failure::Timeout) => link.doubt_write(key, seq),
+            Err(_) => {
+                link.doubt_write(key, seq);
+                link.end_write(key, seq, false);
+            }
         }
-        link.port.note_journal(journal.pending());
-        drop(journal);
         if let Err(Failure::Refused(error)) = reply
             && error.code() == "NOPERM"
         {

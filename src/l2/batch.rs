@@ -8,7 +8,7 @@ use std::{
 
 use redis::{Cmd, Pipeline};
 
-use super::port::{Operation, Reply, Request, Settle};
+use super::port::{self, Failure, Late, Operation, Reply, Request, Settle};
 
 /// Commands in one pipeline.
 const MAX_COMMANDS: usize = 64;
@@ -23,21 +23,47 @@ const MAX_JOINED: usize = 1_000;
 pub struct Waiting {
     /// When it settles at the latest, on `clock::now`.
     pub deadline: u64,
-    settle: Option<Settle>,
+    claim: Claim,
+}
+
+/// What is owed to the one who waits.
+enum Claim {
+    /// The end of the operation.
+    End(Settle),
+    /// The deadline passed: what became of it.
+    Late(Late),
+    /// Nothing more.
+    Settled,
 }
 
 impl Waiting {
-    /// Settles with `reply`, unless it was settled before.
-    pub fn settle(&mut self, reply: Reply) {
-        if let Some(settle) = self.settle.take() {
-            settle(reply);
+    fn new(deadline: u64, settle: Settle) -> Self {
+        Self {
+            deadline,
+            claim: Claim::End(settle),
         }
     }
 
-    /// Whether it still waits.
+    /// Settles with `reply`, or, if the deadline passed before, tells what became of it.
+    pub fn settle(&mut self, reply: Reply) {
+        let expired = reply == Err(Failure::Timeout);
+        self.claim = match std::mem::replace(&mut self.claim, Claim::Settled) {
+            Claim::End(settle) => match settle(reply) {
+                Some(late) if expired => Claim::Late(late),
+                Some(_) | None => Claim::Settled,
+            },
+            Claim::Late(late) => {
+                late(reply);
+                Claim::Settled
+            }
+            Claim::Settled => Claim::Settled,
+        };
+    }
+
+    /// Whether somebody still waits.
     #[must_use]
     pub const fn waits(&self) -> bool {
-        self.settle.is_some()
+        matches!(self.claim, Claim::End(_))
     }
 }
 
@@ -45,6 +71,8 @@ impl Waiting {
 pub enum Part {
     /// One operation.
     One(Waiting),
+    /// One read, with its key for another try.
+    Read(Arc<[u8]>, Waiting),
     /// The reads joined in an MGET, in its order, with their keys for another try alone.
     Joined(Vec<(Arc<[u8]>, Waiting)>),
 }
@@ -63,7 +91,7 @@ impl Part {
     /// Everyone who waits for this reply.
     pub fn waiting(&mut self) -> impl Iterator<Item = &mut Waiting> {
         let (one, joined) = match self {
-            Self::One(waiting) => (Some(waiting), None),
+            Self::One(waiting) | Self::Read(_, waiting) => (Some(waiting), None),
             Self::Joined(list) => (None, Some(list)),
         };
         one.into_iter()
@@ -72,12 +100,23 @@ impl Part {
 }
 
 impl Batch {
-    /// One command for one who waits.
+    /// One read for one who waits.
     #[must_use]
-    pub fn single(cmd: Cmd, waiting: Waiting) -> Self {
+    pub fn read(key: Arc<[u8]>, waiting: Waiting) -> Self {
         let mut batch = Self::default();
-        batch.push(cmd, Part::One(waiting), 0);
+        let (cmd, size) = (get(&key), key.len());
+        batch.push(cmd, Part::Read(key, waiting), size);
         batch
+    }
+
+    /// About how many bytes it occupies until it is answered.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let waiting = self.parts.iter().map(|part| match part {
+            Part::One(_) | Part::Read(..) => 1,
+            Part::Joined(list) => list.len(),
+        });
+        self.bytes + waiting.sum::<usize>() * port::WAITING_BYTES
     }
 
     fn push(&mut self, cmd: Cmd, part: Part, size: usize) {
@@ -103,9 +142,7 @@ pub fn cut(operations: VecDeque<Operation>) -> Vec<Batch> {
     cutter.batches
 }
 
-/// The GET of one key.
-#[must_use]
-pub fn get(key: &[u8]) -> Cmd {
+fn get(key: &[u8]) -> Cmd {
     let mut cmd = redis::cmd("GET");
     cmd.arg(key);
     cmd
@@ -124,10 +161,7 @@ struct Cutter {
 impl Cutter {
     fn add(&mut self, operation: Operation) {
         let size = operation.size();
-        let waiting = Waiting {
-            deadline: operation.deadline,
-            settle: Some(operation.settle),
-        };
+        let waiting = Waiting::new(operation.deadline, operation.settle);
         match operation.request {
             Request::Get(key) => {
                 if self.reads.len() == MAX_JOINED || self.written.contains(&key) {
@@ -155,7 +189,8 @@ impl Cutter {
         let mut reads = std::mem::take(&mut self.reads);
         if reads.len() == 1 {
             if let Some((key, waiting)) = reads.pop() {
-                self.send(get(&key), Part::One(waiting), key.len());
+                let size = key.len();
+                self.send(get(&key), Part::Read(key, waiting), size);
             }
         } else if !reads.is_empty() {
             let mut cmd = redis::cmd("MGET");
@@ -184,13 +219,13 @@ impl Cutter {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::port::once, *};
 
     fn operation(request: Request) -> Operation {
         Operation {
             request,
             deadline: 0,
-            settle: Box::new(|_| ()),
+            settle: once(|_| ()),
         }
     }
 

@@ -198,6 +198,23 @@ impl Link {
         self.port.note_journal(journal.pending());
     }
 
+    /// The write of `key` that was given `seq` may not have been carried out.
+    pub fn doubt_write(&self, key: &Arc<[u8]>, seq: u64) {
+        let mut journal = self.journal.lock();
+        journal.record_write(key, seq);
+        self.port.note_journal(journal.pending());
+    }
+
+    /// The write of `key` that was given `seq` is over; if it is `confirmed`, Redis holds nothing older.
+    pub fn end_write(&self, key: &[u8], seq: u64, confirmed: bool) {
+        let mut journal = self.journal.lock();
+        journal.end_write(key);
+        if confirmed {
+            journal.acknowledge(key, seq);
+        }
+        self.port.note_journal(journal.pending());
+    }
+
     /// Notes that what was journaled for `key` up to `seq` is true again.
     pub fn trust(&self, key: &[u8], seq: u64) {
         let mut journal = self.journal.lock();

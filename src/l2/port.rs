@@ -15,9 +15,14 @@ use redis::{Cmd, ServerError, Value};
 use tokio::sync::Notify;
 
 use super::{commands, dialer::Activity};
+use crate::clock;
 
-/// Bytes that may wait in the queue; a healthy link never comes near it.
-const MAX_QUEUED_BYTES: usize = 64 << 20;
+/// Bytes that may wait for a link that says nothing.
+const MAX_PENDING_BYTES: usize = 16 << 20;
+/// How long a link may say nothing before they count.
+const SILENCE_MS: u64 = 100;
+/// What one who waits occupies beside the bytes on the wire.
+pub(super) const WAITING_BYTES: usize = 512;
 
 /// Why an operation has no reply.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +48,20 @@ impl Failure {
 /// The end of an operation.
 pub type Reply = Result<Value, Failure>;
 
-/// What takes the end of an operation; called exactly once.
-pub type Settle = Box<dyn FnOnce(Reply) + Send>;
+/// What takes the end of an operation; called exactly once. After [`Failure::Timeout`] the reply may still come, or the
+/// link end without one: what is answered here is told, once.
+pub type Settle = Box<dyn FnOnce(Reply) -> Option<Late> + Send>;
+
+/// What takes a reply that came after the deadline, or the news that none will come.
+pub type Late = Box<dyn FnOnce(Reply) + Send>;
+
+/// A [`Settle`] that has no use for a late reply.
+pub fn once(settle: impl FnOnce(Reply) + Send + 'static) -> Settle {
+    Box::new(move |reply| {
+        settle(reply);
+        None
+    })
+}
 
 /// What is asked of Redis.
 pub enum Request {
@@ -67,6 +84,13 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// Ends an operation that was never sent.
+    pub fn refuse(self, failure: Failure) {
+        if let Some(late) = (self.settle)(Err(failure)) {
+            late(Err(Failure::Unavailable));
+        }
+    }
+
     /// About how many bytes it puts on the wire.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -98,6 +122,10 @@ pub struct Port {
     journaled: AtomicUsize,
     /// What goes over the link in use.
     activity: ArcSwapOption<Activity>,
+    /// Bytes that were sent and not answered.
+    in_flight: AtomicUsize,
+    /// Since when there are some.
+    asked: AtomicU64,
 }
 
 impl Default for Port {
@@ -117,6 +145,8 @@ impl Port {
             generation: AtomicU64::new(0),
             journaled: AtomicUsize::new(0),
             activity: ArcSwapOption::empty(),
+            in_flight: AtomicUsize::new(0),
+            asked: AtomicU64::new(0),
         }
     }
 
@@ -127,11 +157,11 @@ impl Port {
     pub fn submit(&self, operation: Operation) -> Result<(), Operation> {
         let size = operation.size();
         let mut queue = self.queue.lock();
-        if !queue.open || queue.bytes + size > MAX_QUEUED_BYTES {
+        if !queue.open || self.is_stuck(queue.bytes) {
             return Err(operation);
         }
         let first = queue.operations.is_empty();
-        queue.bytes += size;
+        queue.bytes += size + WAITING_BYTES;
         queue.operations.push_back(operation);
         drop(queue);
         if first {
@@ -144,17 +174,45 @@ impl Port {
     #[must_use]
     pub fn submit_all(&self, operations: Vec<Operation>) -> Vec<Operation> {
         let mut queue = self.queue.lock();
-        if !queue.open || queue.bytes > MAX_QUEUED_BYTES {
+        if !queue.open || self.is_stuck(queue.bytes) {
             return operations;
         }
         let first = queue.operations.is_empty() && !operations.is_empty();
-        queue.bytes += operations.iter().map(Operation::size).sum::<usize>();
+        let sizes = operations.iter().map(Operation::size);
+        queue.bytes += sizes.map(|size| size + WAITING_BYTES).sum::<usize>();
         queue.operations.extend(operations);
         drop(queue);
         if first {
             self.first.notify_one();
         }
         Vec::new()
+    }
+
+    /// Whether as much waits as may, and the link has said nothing for a while.
+    fn is_stuck(&self, queued: usize) -> bool {
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        if in_flight == 0 || in_flight + queued < MAX_PENDING_BYTES {
+            return false;
+        }
+        let last = self.heard().max(self.asked.load(Ordering::Relaxed));
+        clock::now().saturating_sub(last) > SILENCE_MS
+    }
+
+    /// So many bytes were sent.
+    pub(super) fn note_sent(&self, bytes: usize, now: u64) {
+        if self.in_flight.fetch_add(bytes, Ordering::Relaxed) == 0 {
+            self.asked.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// So many bytes were answered.
+    pub(super) fn note_answered(&self, bytes: usize) {
+        self.in_flight.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Nothing is in flight any more: the link is gone.
+    pub(super) fn forget_sent(&self) {
+        self.in_flight.store(0, Ordering::Relaxed);
     }
 
     /// Wakes the link's task. Submitters call it once for all they submitted in a tick.

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::{
     commands,
     link::{End, Serving},
-    port::{Failure, Reply},
+    port::{Failure, Reply, once},
     status::{LastError, Server},
 };
 use crate::{
@@ -184,6 +184,18 @@ impl Serving<'_> {
         self.start_ping(redis::cmd("PING"), Purpose::Probe, now, SILENCE_MS);
     }
 
+    /// The process did not run for a while, and what it missed says nothing of Redis: operations wait for the probe,
+    /// within their deadlines, instead of being refused.
+    pub(super) fn woke(&mut self, now: u64) {
+        self.watch.suspicion = Suspicion::new(now);
+        if let Some(ping) = &mut self.watch.ping {
+            ping.deadline = ping.deadline.max(now + SILENCE_MS);
+        } else {
+            self.link.step(Event::Doubted);
+            self.start_ping(redis::cmd("PING"), Purpose::Probe, now, SILENCE_MS);
+        }
+    }
+
     /// A byte came: what looked like silence was slowness.
     pub(super) fn clear_doubt(&mut self) {
         let last_rx = self.connection.activity.last_rx();
@@ -275,10 +287,11 @@ impl Serving<'_> {
     /// Where INFO is refused, DBSIZE still tells the number of keys.
     fn ask_size(&mut self, deadline: u64) {
         let link = Arc::clone(self.link);
-        self.submit(redis::cmd("DBSIZE"), deadline, move |reply| {
+        let settle = once(move |reply| {
             let keys = reply.ok().as_ref().and_then(commands::integer);
             link.status.lock().server.total_keys = keys.and_then(|keys| u64::try_from(keys).ok());
         });
+        self.submit(redis::cmd("DBSIZE"), deadline, settle);
     }
 
     fn start_ping(&mut self, cmd: Cmd, purpose: Purpose, now: u64, timeout: u64) {
@@ -289,9 +302,10 @@ impl Serving<'_> {
             deadline: now + timeout,
             purpose,
         });
-        self.submit(cmd, clock::NEVER, move |reply| {
+        let settle = once(move |reply| {
             let _ = sender.send(reply);
         });
+        self.submit(cmd, clock::NEVER, settle);
     }
 
     /// The ping was answered.

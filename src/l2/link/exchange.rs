@@ -1,0 +1,261 @@
+//! The exchanges of a link: what was sent and waits for its reply. Owns who is told what, and when a deadline passed;
+//! a reply stays assigned to its command however late it comes.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use futures_util::{FutureExt, StreamExt};
+use redis::{RedisResult, ServerError, Value};
+use tokio::{task::coop::unconstrained, time::Instant};
+
+use super::{End, Serving};
+use crate::{
+    clock::{self, millis},
+    l2::{
+        batch::{self, Batch, Part, Waiting},
+        handshake,
+        port::{Failure, Operation, Reply, Request, Settle},
+        status::LastError,
+        watch::{fails, is_slow},
+    },
+    resilience::breaker::Outcome,
+    telemetry::counters::ErrorClass,
+};
+
+/// One pipeline that was sent.
+pub(super) struct Sent {
+    parts: Vec<Part>,
+    deadline: u64,
+    at: Instant,
+    /// The breaker's generation when it was sent.
+    generation: u64,
+    /// What it occupies until it is answered.
+    bytes: usize,
+}
+
+impl Sent {
+    /// When the first of those who wait is to be told that it took too long.
+    pub(super) const fn deadline(&self) -> u64 {
+        self.deadline
+    }
+
+    fn waiting(&mut self) -> impl Iterator<Item = &mut Waiting> {
+        self.parts.iter_mut().flat_map(Part::waiting)
+    }
+
+    /// Ends everything that still waits.
+    pub(super) fn abort(&mut self, failure: &Failure) {
+        for waiting in self.waiting() {
+            waiting.settle(Err(failure.clone()));
+        }
+    }
+}
+
+impl Serving<'_> {
+    pub(super) fn send(&mut self, batch: Batch) {
+        let bytes = batch.bytes();
+        let Batch {
+            pipeline,
+            mut parts,
+            ..
+        } = batch;
+        let counters = &self.link.counters;
+        counters.l2_commands.fetch_add(parts.len() as u64, Relaxed);
+        let joined: usize = parts
+            .iter()
+            .map(|part| {
+                if let Part::Joined(list) = part {
+                    list.len() - 1
+                } else {
+                    0
+                }
+            })
+            .sum();
+        counters.commands_saved.fetch_add(joined as u64, Relaxed);
+        let deadline = parts
+            .iter_mut()
+            .flat_map(Part::waiting)
+            .map(|waiting| waiting.deadline);
+        let sent = Sent {
+            deadline: deadline.min().unwrap_or(clock::NEVER),
+            parts,
+            at: Instant::now(),
+            generation: self.watch.generation(),
+            bytes,
+        };
+        self.link.port.note_sent(bytes, clock::now());
+        self.next_id += 1;
+        let id = self.next_id;
+        self.link.status.lock().in_flight += sent.parts.len() as u64;
+        let count = sent.parts.len();
+        self.sent.insert(id, sent);
+        let mut redis = self.connection.redis.clone();
+        let exchange = async move { (id, redis.send_packed_commands(&pipeline, 0, count).await) };
+        // Unconstrained: tokio's budget would put off some of many exchanges and wake the last one first, and
+        // commands would leave out of order.
+        self.replies.push(unconstrained(exchange).boxed());
+        self.watch.last_traffic = clock::now();
+    }
+
+    /// Takes the replies that are there already, so that they are settled in one go.
+    pub(super) fn settle_ready(&mut self) {
+        while let Some(Some((id, reply))) = self.replies.next().now_or_never() {
+            self.settle(id, reply);
+        }
+    }
+
+    pub(super) fn settle(&mut self, id: u64, reply: RedisResult<Vec<Value>>) {
+        let Some(sent) = self.sent.remove(&id) else {
+            return;
+        };
+        self.link.port.note_answered(sent.bytes);
+        let elapsed = sent.at.elapsed();
+        {
+            let mut status = self.link.status.lock();
+            status.in_flight -= sent.parts.len() as u64;
+            if reply.is_ok() {
+                status.round_trip(elapsed.as_secs_f64() * 1_000.0);
+            }
+            drop(status);
+            // Late replies tell how long an outage was, not what is usual.
+            if reply.is_ok() && elapsed < self.setting.config.l2.timeout {
+                self.link.patience.lock().note_reply(millis(elapsed));
+            }
+        }
+        match reply {
+            Ok(values) => {
+                self.link.counters.command_duration.record(elapsed);
+                let slow = is_slow(millis(elapsed), &self.setting.config);
+                for (part, value) in sent.parts.into_iter().zip(values) {
+                    self.settle_part(part, value, sent.generation, slow);
+                }
+            }
+            Err(error) => {
+                for mut part in sent.parts {
+                    part.waiting()
+                        .for_each(|waiting| waiting.settle(Err(Failure::Disconnected)));
+                }
+                if self.end.is_none() && error.is_unrecoverable_error() {
+                    self.end = Some(End::Lost(handshake::describe(&error)));
+                }
+            }
+        }
+    }
+
+    fn settle_part(&mut self, mut part: Part, value: Value, generation: u64, slow: bool) {
+        let waited = part
+            .waiting()
+            .any(|waiting| waiting.waits() && waiting.deadline != clock::NEVER);
+        let failed = matches!(&value, Value::ServerError(error) if fails(&Err(Failure::Refused(error.clone()))));
+        if waited {
+            self.judge(generation, Outcome { ok: !failed, slow });
+        }
+        match (part, value) {
+            (Part::One(mut waiting) | Part::Read(_, mut waiting), value) => {
+                let reply = self.reply(value);
+                waiting.settle(reply);
+            }
+            (Part::Joined(list), Value::Array(values)) => {
+                for ((_, mut waiting), value) in list.into_iter().zip(values) {
+                    let reply = self.reply(value);
+                    waiting.settle(reply);
+                }
+            }
+            (Part::Joined(list), value) => {
+                let reply = self.reply(value);
+                match &reply {
+                    // One forbidden key must not cost the others their answer.
+                    Err(Failure::Refused(error)) if error.code() == "NOPERM" => {
+                        self.send_singly(list);
+                    }
+                    Ok(_) | Err(_) => {
+                        for (_, mut waiting) in list {
+                            waiting.settle(reply.clone());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn send_singly(&mut self, list: Vec<(Arc<[u8]>, Waiting)>) {
+        for (key, waiting) in list {
+            if waiting.waits() {
+                self.send(Batch::read(key, waiting));
+            }
+        }
+    }
+
+    /// Turns a value into a reply, and looks at what an error says of the link.
+    fn reply(&mut self, value: Value) -> Reply {
+        let Value::ServerError(error) = value else {
+            return Ok(value);
+        };
+        self.link
+            .counters
+            .l2_errors
+            .count(ErrorClass::of_code(error.code()));
+        let last = || LastError::new(error.code(), server_text(&error));
+        match error.code() {
+            "NOAUTH" => self.end = Some(End::Rejected(last())),
+            "READONLY" => self.end = Some(End::Role(last())),
+            _ => (),
+        }
+        Err(Failure::Refused(error))
+    }
+
+    /// Settles what is late. The exchange goes on; its replies stay assigned.
+    pub(super) fn expire(&mut self, now: u64) {
+        let mut missed = 0;
+        let mut generation = 0;
+        for sent in self.sent.values_mut().filter(|sent| sent.deadline <= now) {
+            generation = sent.generation;
+            let mut next = clock::NEVER;
+            for waiting in sent.waiting().filter(|waiting| waiting.waits()) {
+                if waiting.deadline <= now {
+                    waiting.settle(Err(Failure::Timeout));
+                    missed += 1;
+                } else {
+                    next = next.min(waiting.deadline);
+                }
+            }
+            sent.deadline = next;
+        }
+        if missed > 0 {
+            self.link.counters.l2_timeouts.fetch_add(missed, Relaxed);
+            self.link
+                .counters
+                .l2_errors
+                .add(ErrorClass::Timeout, missed);
+            self.note_missed(missed, generation, now);
+        }
+    }
+
+    /// Gives what should have been answered by now until `until`: nobody was there to read the replies.
+    pub(super) fn postpone(&mut self, until: u64) {
+        for sent in self.sent.values_mut().filter(|sent| sent.deadline < until) {
+            sent.deadline = until;
+            for waiting in sent.waiting() {
+                waiting.deadline = waiting.deadline.max(until);
+            }
+        }
+    }
+
+    /// Sends one command of our own, past the queue.
+    pub(in crate::l2) fn submit(&mut self, cmd: redis::Cmd, deadline: u64, settle: Settle) {
+        let operation = Operation {
+            request: Request::Raw(cmd),
+            deadline,
+            settle,
+        };
+        for batch in batch::cut([operation].into()) {
+            self.send(batch);
+        }
+    }
+}
+/// The text of an error reply as Redis sent it.
+#[must_use]
+pub fn server_text(error: &ServerError) -> String {
+    format!("{} {}", error.code(), error.details().unwrap_or_default())
+        .trim_end()
+        .to_owned()
+}

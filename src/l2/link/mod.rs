@@ -1,0 +1,277 @@
+//! Serves one live connection: sends what is queued, settles what is answered or late (`exchange`), drains the journal
+//! (`drain`). `watch` tells when it is in trouble. Owns no reconnect: it ends, with the reason, and the supervisor goes on.
+
+mod drain;
+mod exchange;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use redis::{RedisResult, Value, aio::MultiplexedConnection};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+use self::exchange::Sent;
+pub use self::exchange::server_text;
+use super::{
+    Control, Link, Setting, batch,
+    dialer::{Activity, ResetHandle},
+    port::Failure,
+    status::LastError,
+    watch::Watch,
+};
+use crate::{
+    clock,
+    resilience::{breaker::BreakerState, state::slept},
+};
+
+/// The longest sleep: far enough not to matter, near enough for any timer.
+const LONGEST_MS: u64 = 60_000;
+/// How long a submitter may go on before what it queued is sent: a busy event loop must not cost a deadline.
+const PATIENCE: Duration = Duration::from_millis(1);
+/// A timer that comes late by more than twice this was late because the process did not run.
+const TICK_MS: u64 = 250;
+/// How long after such a sleep replies that were there already may take to be read.
+const GRACE_MS: u64 = 100;
+/// How long `close` waits for what is in flight.
+const CLOSE_MS: u64 = 1_000;
+
+/// A connection that passed its handshake.
+pub struct Connection {
+    /// The sending half.
+    pub redis: MultiplexedConnection,
+    /// The task that reads and writes the socket; its end is the link's end.
+    pub driver: JoinHandle<()>,
+    /// When bytes last came.
+    pub activity: Arc<Activity>,
+    /// Resets the socket instead of closing it.
+    pub reset: ResetHandle,
+}
+
+impl Connection {
+    /// Gives the socket up at once: what it had not sent is never applied (RST instead of FIN).
+    pub async fn abandon(self) {
+        self.reset.abort();
+        self.driver.abort();
+        if !self.driver.is_finished() {
+            let _ = self.driver.await;
+        }
+    }
+
+    /// Closes the socket in order.
+    pub async fn close(self) {
+        drop(self.redis);
+        if self.driver.is_finished() {
+            return;
+        }
+        if tokio::time::timeout(Duration::from_millis(CLOSE_MS), self.driver)
+            .await
+            .is_err()
+        {
+            self.reset.abort();
+        }
+    }
+}
+
+/// Why a link ended.
+#[derive(Debug)]
+pub enum End {
+    /// It broke, fell silent or must be made anew.
+    Lost(LastError),
+    /// The server will not have us as we are: credentials or rights.
+    Rejected(LastError),
+    /// The server is a replica now.
+    Role(LastError),
+    /// Memory mode was forced.
+    Memory,
+    /// The cache closes.
+    Closed(oneshot::Sender<()>),
+}
+
+/// One connection at work.
+pub struct Serving<'a> {
+    pub(super) link: &'a Arc<Link>,
+    pub(super) setting: &'a Setting,
+    pub(super) connection: Connection,
+    pub(super) watch: Watch,
+    /// Why it ends, once it does.
+    pub(super) end: Option<End>,
+    /// When the timer is due.
+    due: u64,
+    sent: BTreeMap<u64, Sent>,
+    replies: FuturesUnordered<BoxFuture<'static, (u64, RedisResult<Vec<Value>>)>>,
+    next_id: u64,
+    next_drain: u64,
+    /// When what is queued is sent, should its submitter not come to say that it is complete.
+    flush_at: Option<Instant>,
+    /// Removes what patterns or a collapse of the journal name.
+    removal: Option<JoinHandle<()>>,
+}
+
+impl<'a> Serving<'a> {
+    /// Takes over a connection whose barrier is done.
+    #[must_use]
+    pub fn new(link: &'a Arc<Link>, setting: &'a Setting, connection: Connection) -> Self {
+        let now = clock::now();
+        Self {
+            link,
+            setting,
+            connection,
+            watch: Watch::new(&setting.config, now),
+            end: None,
+            due: now,
+            sent: BTreeMap::new(),
+            replies: FuturesUnordered::new(),
+            next_id: 0,
+            next_drain: now,
+            flush_at: None,
+            removal: None,
+        }
+    }
+
+    /// Serves until the link ends. Not to be cancelled: the operations in flight would never settle.
+    pub async fn run(mut self, controls: &mut mpsc::UnboundedReceiver<Control>) -> End {
+        self.send_queued();
+        let end = loop {
+            let now = clock::now();
+            self.due = self.next_timer().max(now);
+            let pause = self.due - now;
+            tokio::select! {
+                Some(control) = controls.recv() => self.control(control),
+                Some((id, reply)) = self.replies.next(), if !self.replies.is_empty() => self.settle(id, reply),
+                () = self.link.port.woken() => self.send_queued(),
+                () = self.link.port.announced() => self.flush_at = Some(Instant::now() + PATIENCE),
+                () = flush_time(self.flush_at) => self.send_queued(),
+                reply = self.watch.answered(), if self.watch.is_pinging() => self.ponged(reply),
+                _ = &mut self.connection.driver => self.end = Some(End::Lost(broken())),
+                () = sleep(Duration::from_millis(pause)) => self.on_time(),
+            }
+            self.settle_ready();
+            self.clear_doubt();
+            if let Some(end) = self.end.take() {
+                break end;
+            }
+        };
+        self.finish(end).await
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Connect | Control::MemoryMode(false) => (),
+            Control::MemoryMode(true) => self.end = Some(End::Memory),
+            Control::Close(done) => self.end = Some(End::Closed(done)),
+        }
+    }
+
+    fn send_queued(&mut self) {
+        self.flush_at = None;
+        let now = clock::now();
+        let (late, queued): (VecDeque<_>, VecDeque<_>) = self
+            .link
+            .port
+            .take()
+            .into_iter()
+            .partition(|operation| operation.deadline <= now);
+        // The process was busy or suspended: that says nothing of Redis, and nobody waits any more.
+        for operation in late {
+            operation.refuse(Failure::Timeout);
+        }
+        for batch in batch::cut(queued) {
+            self.send(batch);
+        }
+    }
+
+    fn next_timer(&self) -> u64 {
+        let deadline = self.sent.values().map(Sent::deadline).min();
+        let drain = (self.link.port.journaled() > 0).then_some(self.next_drain);
+        let times = [deadline, drain, self.next_watch()].into_iter().flatten();
+        times
+            .min()
+            .unwrap_or(clock::NEVER)
+            .min(clock::now() + LONGEST_MS)
+    }
+
+    fn on_time(&mut self) {
+        let now = clock::now();
+        if slept(self.due, now, TICK_MS) {
+            self.postpone(now + GRACE_MS);
+            self.woke(now);
+        }
+        self.expire(now);
+        self.watch(now);
+        if self.link.port.journaled() > 0 && now >= self.next_drain {
+            self.drain(now);
+        }
+    }
+
+    /// Settles everything and lets go of the socket.
+    async fn finish(mut self, end: End) -> End {
+        self.link.port.shut();
+        if matches!(end, End::Closed(_) | End::Memory) {
+            self.wait_for_replies().await;
+        }
+        self.link.port.set_generation(0);
+        self.settle_ready();
+        for sent in self.sent.values_mut() {
+            sent.abort(&Failure::Disconnected);
+        }
+        self.link.port.forget_sent();
+        refuse_queued(self.link, &Failure::Disconnected);
+        {
+            let mut status = self.link.status.lock();
+            status.in_flight = 0;
+            status.connections = 0;
+            status.breaker = BreakerState::Closed;
+        }
+        drop(self.replies);
+        if let Some(removal) = self.removal {
+            removal.abort();
+        }
+        match end {
+            End::Closed(_) | End::Memory => self.connection.close().await,
+            End::Lost(_) | End::Rejected(_) | End::Role(_) => self.connection.abandon().await,
+        }
+        end
+    }
+
+    async fn wait_for_replies(&mut self) {
+        self.send_queued();
+        let until = clock::now() + CLOSE_MS;
+        while !self.sent.is_empty() && clock::now() < until {
+            let next = self.sent.values().map(Sent::deadline).min();
+            let pause = next
+                .unwrap_or(until)
+                .min(until)
+                .saturating_sub(clock::now());
+            tokio::select! {
+                Some((id, reply)) = self.replies.next() => self.settle(id, reply),
+                () = sleep(Duration::from_millis(pause)) => self.expire(clock::now()),
+            }
+        }
+    }
+}
+
+/// Settles all that is queued with `failure`.
+pub fn refuse_queued(link: &Link, failure: &Failure) {
+    for operation in link.port.take() {
+        operation.refuse(failure.clone());
+    }
+}
+
+async fn flush_time(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn broken() -> LastError {
+    LastError::new("ECONNRESET", "the connection was closed by the other side")
+}
