@@ -32,8 +32,12 @@ fn since_boot() -> Duration {
     use tokio::time::Instant;
     const HOUR: Duration = Duration::from_secs(3_600);
     static START: OnceLock<std::time::Instant> = OnceLock::new();
-    let start = START.get_or_init(std::time::Instant::now);
-    HOUR + Instant::now().into_std().saturating_duration_since(*start)
+    let (start, now) = (
+        *START.get_or_init(std::time::Instant::now),
+        Instant::now().into_std(),
+    );
+    (HOUR + now.saturating_duration_since(start))
+        .saturating_sub(start.saturating_duration_since(now))
 }
 
 /// Milliseconds on a monotonic clock that counts suspended time.

@@ -4,7 +4,7 @@
 use std::{io, net::IpAddr, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, RedisError, Value,
+    AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError, Value,
     aio::MultiplexedConnection,
 };
 
@@ -304,7 +304,8 @@ fn refusal(error: &RedisError, protocol: ProtocolVersion, tls: bool) -> Refusal 
         _ => Class::Transient,
     };
     let cut_short = class == Class::Transient && described.code == "ECONNRESET";
-    let unknown_hello = described.code == "NOPROTO"
+    let unknown_hello = error.kind() == ErrorKind::RESP3NotSupported
+        || described.code == "NOPROTO"
         || (text.contains("unknown command") && text.to_ascii_uppercase().contains("HELLO"));
     Refusal {
         failure: if cut_short {

@@ -16,6 +16,9 @@ pub mod supervisor;
 pub mod tls;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},

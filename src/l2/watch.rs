@@ -110,15 +110,12 @@ impl Serving<'_> {
         if let Some(ping) = &watch.ping {
             return Some(ping.deadline);
         }
-        let trial = match watch.breaker.state() {
-            BreakerState::Closed => None,
-            BreakerState::Open => watch.breaker.open_until(),
-            BreakerState::HalfOpen => Some(clock::now()),
+        // While the breaker is not closed its probes are all that is sent.
+        let next = match watch.breaker.state() {
+            BreakerState::Closed => self.next_tick(),
+            BreakerState::Open | BreakerState::HalfOpen => watch.breaker.next_probe(),
         };
-        [trial, watch.suspicion.due(), self.next_tick()]
-            .into_iter()
-            .flatten()
-            .min()
+        next.into_iter().chain(watch.suspicion.due()).min()
     }
 
     fn next_tick(&self) -> Option<u64> {

@@ -217,12 +217,13 @@ impl Breaker {
         }
     }
 
-    /// When the pause is over, while it is open.
+    /// When the next probe may be sent, while it is not closed; 0 for at once.
     #[must_use]
-    pub fn open_until(&self) -> Option<u64> {
+    pub fn next_probe(&self) -> Option<u64> {
         match self.state {
             State::Open { until } => Some(until),
-            State::Closed { .. } | State::HalfOpen { .. } => None,
+            State::HalfOpen { probe_until, .. } => Some(probe_until.unwrap_or(0)),
+            State::Closed { .. } => None,
         }
     }
 
@@ -339,18 +340,18 @@ mod tests {
     #[test]
     fn pauses_double_to_a_minute_and_are_spread_over_their_upper_half() {
         let mut breaker = opened_at(0);
-        assert_eq!(breaker.open_until(), Some(5_000));
+        assert_eq!(breaker.next_probe(), Some(5_000));
         let mut now = 5_000;
         for pause in [10_000, 20_000, 40_000, 60_000, 60_000] {
             assert!(probe(&mut breaker, now, FAILED));
-            assert_eq!(breaker.open_until(), Some(now + pause));
+            assert_eq!(breaker.next_probe(), Some(now + pause));
             now += pause;
         }
         let mut shortest = Breaker::new(SETTINGS);
         for _ in 0..20 {
             shortest.on_result(0, 0, FAILED, &mut || 0.0);
         }
-        assert_eq!(shortest.open_until(), Some(2_500));
+        assert_eq!(shortest.next_probe(), Some(2_500));
     }
 
     #[test]
@@ -372,7 +373,7 @@ mod tests {
         let mut breaker = opened_at(0);
         assert!(!probe(&mut breaker, 5_000, GOOD));
         assert!(probe(&mut breaker, 5_001, SLOW));
-        assert_eq!(breaker.open_until(), Some(15_001));
+        assert_eq!(breaker.next_probe(), Some(15_001));
     }
 
     #[test]
@@ -405,7 +406,7 @@ mod tests {
             for _ in 0..20 {
                 see(&mut breaker, now, FAILED);
             }
-            assert_eq!(breaker.open_until(), Some(now + pause));
+            assert_eq!(breaker.next_probe(), Some(now + pause));
         }
     }
 
@@ -414,14 +415,14 @@ mod tests {
         let mut breaker = Breaker::new(SETTINGS);
         assert!(breaker.on_quota(0, 0, &mut || 1.0));
         let mut now = 60_000;
-        assert_eq!(breaker.open_until(), Some(now));
+        assert_eq!(breaker.next_probe(), Some(now));
         for pause in [120_000, 240_000, 480_000, 900_000, 900_000] {
             let Admission::Probe { generation } = breaker.admit(now) else {
                 panic!("no probe");
             };
             assert!(breaker.on_quota(now, generation, &mut || 1.0));
             now += pause;
-            assert_eq!(breaker.open_until(), Some(now));
+            assert_eq!(breaker.next_probe(), Some(now));
         }
     }
 
@@ -489,7 +490,7 @@ mod tests {
                     Step::Reset => breaker.reset(now),
                 }
                 prop_assert!(before.0 != breaker.generation() || before.1 == breaker.state());
-                let longest = breaker.open_until().map_or(0, |until| until.saturating_sub(now));
+                let longest = breaker.next_probe().map_or(0, |until| until.saturating_sub(now));
                 prop_assert!(longest <= QUOTA_MAX_MS);
             }
             // Never a dead end: after the longest pause a probe goes out.

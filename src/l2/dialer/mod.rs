@@ -255,5 +255,18 @@ async fn secure<S: Resettable>(
     })
 }
 
+/// A connection to a server that a test speaks for.
+#[cfg(test)]
+pub(super) fn dialed_in_memory(stream: tokio::io::DuplexStream) -> Dialed {
+    let socket = Socket::new(stream);
+    Dialed {
+        activity: socket.activity(),
+        reset: socket.reset(),
+        stream: Box::new(socket),
+        peer: "memory".to_owned(),
+        warnings: Arc::default(),
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -112,6 +112,11 @@ impl Resettable for tokio::net::UnixStream {
     fn reset_on_drop(&self) {}
 }
 
+#[cfg(test)]
+impl Resettable for tokio::io::DuplexStream {
+    fn reset_on_drop(&self) {}
+}
+
 /// A stream that counts, and ends as its [`ResetHandle`] says.
 pub(super) struct Socket<S: Resettable> {
     stream: S,

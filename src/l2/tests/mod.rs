@@ -1,0 +1,138 @@
+//! The link against a server in memory, on paused time: hours of outage in milliseconds. Every test is a story; what
+//! its names promise is what `resilience.rs` rules, seen from outside: states, commands at the server, settled operations.
+
+mod server;
+mod stories;
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
+
+use self::server::{Road, Server};
+use super::{
+    Application, Control, Event, Link, Question, Setting,
+    port::{Failure, Operation, Reply, Request},
+    supervisor,
+};
+use crate::{clock, config::Config, resilience::state::LinkState, telemetry::counters::Counters};
+
+/// An application that takes note.
+#[derive(Default)]
+struct Ear(Mutex<Vec<Event>>);
+
+impl Application for Ear {
+    fn tell(&self, event: Event) {
+        self.0.lock().push(event);
+    }
+
+    fn ask(&self, _question: Question) -> oneshot::Receiver<String> {
+        oneshot::channel().1
+    }
+}
+
+/// A link to a server in memory.
+struct Story {
+    server: Arc<Server>,
+    link: Arc<Link>,
+    ear: Arc<Ear>,
+    timeout_ms: u64,
+}
+
+impl Story {
+    /// Begins with a server that accepts or not, and the given options beside `redis`.
+    fn begin(server: Arc<Server>, mut options: Value) -> Self {
+        if options["redis"].is_null() {
+            options["redis"] = json!({ "host": "memory" });
+        }
+        options["namespace"] = json!("t");
+        let config = Arc::new(Config::parse(&options.to_string()).expect("sound options"));
+        let redis = Arc::new(config.redis.clone().expect("redis was given"));
+        let counters = Arc::new(Counters::default());
+        let (link, controls) = Link::new(0, &redis, &config.l2, counters);
+        let ear = Arc::new(Ear::default());
+        let timeout_ms = config.l2.timeout_ms();
+        let setting = Setting {
+            config,
+            redis,
+            application: Arc::<Ear>::clone(&ear),
+            dial: Arc::new(Road(Arc::clone(&server))),
+        };
+        supervisor::start(&Handle::current(), Arc::clone(&link), controls, setting);
+        Self {
+            server,
+            link,
+            ear,
+            timeout_ms,
+        }
+    }
+
+    /// Begins and waits until the link is up.
+    async fn up(server: Arc<Server>, options: Value) -> Self {
+        let story = Self::begin(server, options);
+        story.until(LinkState::Up).await;
+        story.server.take_asked();
+        story
+    }
+
+    /// Waits for a state, an hour at most; gives the ms it took.
+    async fn until(&self, wanted: LinkState) -> u64 {
+        let from = clock::now();
+        let mut states = self.link.state.subscribe();
+        let reached = states.wait_for(|state| *state == wanted);
+        let reached = tokio::time::timeout(Duration::from_secs(3_600), reached).await;
+        assert!(reached.is_ok(), "{wanted:?} was not reached within an hour");
+        clock::now() - from
+    }
+
+    /// Queues an operation; its end and what came late, if anything does.
+    fn ask(&self, request: Request) -> (oneshot::Receiver<Reply>, oneshot::Receiver<Reply>) {
+        let (end, ended) = oneshot::channel();
+        let (late, came_late) = oneshot::channel();
+        let operation = Operation {
+            request,
+            deadline: clock::now() + self.timeout_ms,
+            settle: Box::new(move |reply| {
+                let _ = end.send(reply);
+                Some(Box::new(move |reply| {
+                    let _ = late.send(reply);
+                }))
+            }),
+        };
+        if let Err(refused) = self.link.port.submit(operation) {
+            refused.refuse(Failure::Unavailable);
+        }
+        self.link.port.wake();
+        (ended, came_late)
+    }
+
+    async fn get(&self, key: &str) -> Reply {
+        self.ask(Request::Get(key.as_bytes().into()))
+            .0
+            .await
+            .expect("every operation settles")
+    }
+
+    fn events(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.ear.0.lock())
+    }
+
+    async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        self.link.control(Control::Close(done));
+        let _ = closed.await;
+    }
+}
+
+/// Lets `ms` pass.
+async fn pass(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// How many ms something took on paused time.
+async fn timed<T>(work: impl Future<Output = T>) -> (T, u128) {
+    let from = Instant::now();
+    let value = work.await;
+    (value, from.elapsed().as_millis())
+}
