@@ -374,6 +374,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::resilience::sequences())]
+
         /// Whatever fails, however soon the attempts fail or how long they take.
         #[test]
         fn no_minute_sees_more_than_forty_attempts(

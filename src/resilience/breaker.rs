@@ -455,6 +455,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::resilience::sequences())]
+
         #[test]
         fn nothing_but_single_probes_is_sent_while_it_is_not_closed(steps in steps(), draw in 0.0..=1.0) {
             let mut breaker = Breaker::new(SETTINGS);

@@ -149,6 +149,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::resilience::sequences())]
+
         #[test]
         fn an_escaped_text_matches_itself_only(text in "[a-c*?\\[\\]^\\\\-]{1,12}", other in "[a-c*?\\[\\]^\\\\-]{1,12}") {
             let escaped: String = text.chars().flat_map(|c| ['\\', c]).collect();

@@ -453,6 +453,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::resilience::sequences())]
+
         /// The model knows, for each key, the last change that Redis has not
         /// confirmed. Whatever it knows of must never be readable.
         #[test]

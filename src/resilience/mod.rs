@@ -9,12 +9,29 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod budget;
+pub mod classify;
+pub mod gate;
 pub mod glob;
 pub mod journal;
 pub mod patience;
 mod patterns;
+pub mod ramp;
 pub mod state;
 mod window;
+
+/// How many random sequences a property is held against: 100,000, or what `PROPTEST_CASES` says. What failed is printed
+/// and kept in `proptest-regressions/`, and tried first from then on.
+#[cfg(test)]
+pub(crate) fn sequences() -> proptest::test_runner::Config {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    proptest::test_runner::Config {
+        cases: asked
+            .and_then(|cases| cases.parse().ok())
+            .unwrap_or(100_000),
+        ..proptest::test_runner::Config::default()
+    }
+}
 
 /// A number from `low` to `high`, both included, drawn with `rng`.
 ///

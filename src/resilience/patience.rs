@@ -209,6 +209,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::resilience::sequences())]
+
         #[test]
         fn auto_is_at_least_20_ms_below_the_deadline_and_the_bound(replies in proptest::collection::vec(0..600_u64, 0..300)) {
             let patience = after(&replies);

@@ -287,6 +287,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::resilience::sequences())]
+
         #[test]
         fn suspicion_follows_its_two_rules(steps in proptest::collection::vec((any::<bool>(), 1..1_500_u64), 1..60)) {
             let (mut suspicion, mut now, mut last_byte, mut missed) = (Suspicion::new(0), 0, 0, 0);

@@ -105,6 +105,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(crate::resilience::sequences())]
+
         /// A slot is a tenth, so what is older than the window is gone and what is
         /// younger than nine tenths of it is there.
         #[test]

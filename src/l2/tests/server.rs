@@ -17,7 +17,7 @@ use crate::{
 
 /// What becomes of a connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accept {
+pub(super) enum Accept {
     /// It is served.
     Serve,
     /// It is refused.
@@ -27,21 +27,19 @@ pub enum Accept {
 }
 
 /// What is answered to a command, if not what a Redis would.
-pub enum Say {
+pub(super) enum Say {
     /// As a Redis does.
     Usual,
     /// These bytes.
     This(&'static str),
     /// As a Redis does, after so many ms.
     After(u64),
-    /// The connection is closed.
-    HangUp,
 }
 
 type Script = Box<dyn FnMut(&[String]) -> Say + Send>;
 
 /// The server.
-pub struct Server {
+pub(super) struct Server {
     accept: Mutex<Accept>,
     script: Mutex<Script>,
     store: Mutex<HashMap<String, String>>,
@@ -53,7 +51,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             accept: Mutex::new(Accept::Serve),
             script: Mutex::new(Box::new(|_| Say::Usual)),
@@ -65,47 +63,47 @@ impl Server {
         })
     }
 
-    pub fn accept(&self, accept: Accept) {
+    pub(super) fn accept(&self, accept: Accept) {
         *self.accept.lock() = accept;
     }
 
     /// From now on `script` decides what is answered.
-    pub fn says(&self, script: impl FnMut(&[String]) -> Say + Send + 'static) {
+    pub(super) fn says(&self, script: impl FnMut(&[String]) -> Say + Send + 'static) {
         *self.script.lock() = Box::new(script);
     }
 
     /// As a SIGSTOP: connections stay, nothing is answered.
-    pub fn freeze(&self, frozen: bool) {
+    pub(super) fn freeze(&self, frozen: bool) {
         self.frozen.send_replace(frozen);
     }
 
     /// Ends every connection; new ones are accepted.
-    pub fn sever(&self) {
+    pub(super) fn sever(&self) {
         self.severed.send_modify(|count| *count += 1);
     }
 
     /// Ends every connection and refuses new ones.
-    pub fn die(&self) {
+    pub(super) fn die(&self) {
         self.accept(Accept::Refuse);
         self.sever();
     }
 
-    pub fn put(&self, key: &str, value: &str) {
+    pub(super) fn put(&self, key: &str, value: &str) {
         self.store.lock().insert(key.to_owned(), value.to_owned());
     }
 
-    pub fn holds(&self, key: &str) -> Option<String> {
+    pub(super) fn holds(&self, key: &str) -> Option<String> {
         self.store.lock().get(key).cloned()
     }
 
     /// What was asked since the last call, without the times.
-    pub fn take_asked(&self) -> Vec<String> {
+    pub(super) fn take_asked(&self) -> Vec<String> {
         let asked = std::mem::take(&mut *self.asked.lock());
         asked.into_iter().map(|(_, command)| command).collect()
     }
 
     /// When somebody tried to connect.
-    pub fn dials(&self) -> Vec<u64> {
+    pub(super) fn dials(&self) -> Vec<u64> {
         self.dialed.lock().clone()
     }
 
@@ -134,7 +132,6 @@ impl Server {
                     tokio::time::sleep(Duration::from_millis(ms)).await;
                     self.usual(&words)
                 }
-                Say::HangUp => return Ok(()),
             };
             stream.write_all(reply.as_bytes()).await?;
         }
@@ -193,7 +190,7 @@ async fn read_length(stream: &mut BufReader<DuplexStream>) -> io::Result<usize> 
 }
 
 /// The way to the server.
-pub struct Road(pub Arc<Server>);
+pub(super) struct Road(pub(super) Arc<Server>);
 
 impl Dial for Road {
     fn dial<'a>(
