@@ -1,10 +1,17 @@
 'use strict'
 
-// Owns one redis-server for the length of a benchmark: a free port on loopback, nothing on disk.
+// Owns the redis-servers of a benchmark: a free port on loopback, nothing on disk, killed at the latest when this process
+// ends.
 
 const { spawn } = require('node:child_process')
 const { once } = require('node:events')
 const net = require('node:net')
+
+const running = new Set()
+process.once('exit', () => {
+  for (const server of running) server.kill('SIGKILL')
+})
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(1))
 
 /** @returns {Promise<number>} a TCP port that was free a moment ago */
 async function freePort() {
@@ -27,6 +34,7 @@ function ask(port, command, ended) {
     }
     socket.setTimeout(2_000, end)
     socket.on('error', end)
+    socket.on('close', end)
     socket.on('data', (data) => {
       answer += data
       if (ended(answer)) end()
@@ -34,18 +42,14 @@ function ask(port, command, ended) {
   })
 }
 
-/** @returns {Promise<number>} how many reads of keys the server has seen */
-async function reads(port) {
-  const answer = await ask(port, 'INFO commandstats', (text) => text.endsWith('\r\n\r\n'))
-  const calls = [...answer.matchAll(/^cmdstat_m?get:calls=(\d+)/gm)].map(([, count]) => Number(count))
-  return calls.reduce((sum, count) => sum + count, 0)
+/** The sum of all figures that `pattern` finds in a section of INFO; 0 when there is no server. */
+async function sumOf(port, section, pattern) {
+  const answer = await ask(port, `INFO ${section}`, (text) => text.endsWith('\r\n\r\n'))
+  return [...answer.matchAll(pattern)].reduce((sum, [, count]) => sum + Number(count), 0)
 }
 
-/** Starts a redis-server and waits until it answers. */
-async function startRedis() {
-  const port = await freePort()
-  const options = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no']
-  const server = spawn('redis-server', options, { stdio: 'ignore' })
+/** Waits until the process `server` answers on `port`. */
+async function answering(server, port) {
   const failed = new Promise((_, reject) => {
     server.once('error', (error) => reject(new Error('redis-server cannot be started', { cause: error })))
     server.once('exit', (code) => reject(new Error(`redis-server ended with code ${code}`)))
@@ -57,7 +61,27 @@ async function startRedis() {
     if (Date.now() > deadline) throw new Error('redis-server did not answer within 5 s')
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
-  return { port, reads: () => reads(port), stop: () => server.kill('SIGKILL') }
+}
+
+/** Starts a redis-server, on a free port unless one is given, and waits until it answers. */
+async function startRedis(wanted = undefined) {
+  const port = wanted ?? (await freePort())
+  const options = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no']
+  const server = spawn('redis-server', options, { stdio: 'ignore' })
+  running.add(server)
+  server.once('exit', () => running.delete(server))
+  await answering(server, port)
+  return {
+    port,
+    /** How many reads of keys the server has seen. */
+    reads: () => sumOf(port, 'commandstats', /^cmdstat_m?get:calls=(\d+)/gm),
+    /** How many of them found their key. */
+    hits: () => sumOf(port, 'stats', /^keyspace_hits:(\d+)/gm),
+    /** The connections stay open, the port accepts, nothing is answered. */
+    freeze: () => server.kill('SIGSTOP'),
+    thaw: () => server.kill('SIGCONT'),
+    stop: () => server.kill('SIGKILL'),
+  }
 }
 
 module.exports = { startRedis }
