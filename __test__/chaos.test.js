@@ -50,7 +50,7 @@ describe('the chaos benchmark', () => {
     for (const name of ['firstReadMs', 'inUseMs']) assert.equal(typeof phases.restarted[name], 'number', name)
     assert.ok(phases.restarted.originPerKeyInUse <= phases.restarted.originPerKey)
     const bucketed = timeline.length * report.bucketMs
-    assert.ok(bucketed >= 5_500, `${bucketed} ms on the time line`)
+    assert.ok(bucketed > 5_500 - report.bucketMs, `${bucketed} ms on the time line`)
   })
 
   test('draws a line and a label for each phase', () => {

@@ -43,9 +43,9 @@ function figuresOf(notes, from, to) {
   }
 }
 
-/** p99 of the calls of each bucket from the start to the end, null where there was none. */
+/** p99 of the calls of each full bucket from the start to the end, null where there was none. */
 function timeline(calls, from, to) {
-  const buckets = Array.from({ length: Math.ceil((to - from) / BUCKET_MS) }, () => [])
+  const buckets = Array.from({ length: Math.floor((to - from) / BUCKET_MS) }, () => [])
   for (const call of calls) buckets[Math.floor((call.at - from) / BUCKET_MS)]?.push(call)
   return buckets.map((bucket) => latency(bucket).p99)
 }
