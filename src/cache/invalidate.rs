@@ -15,7 +15,7 @@ use crate::{
         commands,
         port::{Failure, Reply, Request},
     },
-    resilience::glob,
+    resilience::{gate::Kind, glob},
 };
 
 /// Keys a step of SCAN looks at.
@@ -39,7 +39,7 @@ impl Cache {
         self.counters.l1_deletes.fetch_add(1, Relaxed);
         let mut locked = self.table.lock(key);
         let had = locked.mutate(|| self.drop_from_l1(key));
-        if self.open_link().is_none() {
+        if self.taking_link(Kind::Deletion).is_none() {
             self.distrust(key);
             return waiter.now(self.away(key, strict, Outcome::Bool(had)));
         }
@@ -80,7 +80,7 @@ impl Cache {
         let drop_one = move |key: &Key| {
             counted.fetch_add(usize::from(self.drop_from_l1(key)), Relaxed);
         };
-        if self.open_link().is_none() {
+        if self.taking_link(Kind::Deletion).is_none() {
             self.table.mutate_all(&keys, drop_one, || {
                 for key in &keys {
                     self.distrust(key);
@@ -135,7 +135,7 @@ impl Cache {
         let cache = Arc::clone(self);
         let local = tokio::task::spawn_blocking(move || cache.remove_from_l1(&matched)).await;
         let local = local.unwrap_or_default();
-        if self.open_link().is_none() {
+        if self.taking_link(Kind::Deletion).is_none() {
             self.journal_pattern(pattern);
             let failure = Failure::Unavailable;
             return if strict && self.link.is_some() {

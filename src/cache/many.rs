@@ -19,6 +19,7 @@ use crate::{
     entry::Payload,
     error::CacheError,
     l2::port::{Failure, Reply},
+    resilience::gate::Kind,
 };
 
 impl Cache {
@@ -86,7 +87,7 @@ impl Cache {
                 && self.link.is_some()
             {
                 all.done(Some(self.too_large(&key, &write.payload)));
-            } else if self.open_link().is_none() {
+            } else if self.taking_link(Kind::Value).is_none() {
                 self.put_away(&write);
                 all.done(
                     (strict && self.link.is_some())

@@ -49,7 +49,7 @@ use crate::{
         supervisor,
         tls::TlsContext,
     },
-    resilience::state::LinkState,
+    resilience::{gate::Kind, state::LinkState},
     telemetry::counters::Counters,
 };
 
@@ -202,6 +202,11 @@ impl Cache {
     /// The link, if operations may be queued for it now.
     fn open_link(&self) -> Option<&Arc<Link>> {
         self.link.as_ref().filter(|link| link.port.is_open())
+    }
+
+    /// The link, if a write of this kind is to be sent now.
+    fn taking_link(&self, kind: Kind) -> Option<&Arc<Link>> {
+        self.link.as_ref().filter(|link| link.takes(kind))
     }
 
     /// Whether the key must not be read from Redis.

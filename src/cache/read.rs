@@ -22,8 +22,10 @@ use crate::{
     error::CacheError,
     l2::{
         Link,
+        link::meaning_of,
         port::{Failure, Late, Operation, Reply, Request},
     },
+    resilience::classify::Meaning,
     telemetry::counters::ErrorClass,
 };
 
@@ -167,7 +169,8 @@ impl Cache {
         if let Some(entry) = self.hit(key) {
             return Begun::Hit(entry, claim);
         }
-        if self.open_link().is_none() || self.journaled(key) {
+        let link = self.open_link().filter(|link| link.port.admits_read());
+        if link.is_none() || self.journaled(key) {
             return Begun::Unasked(claim);
         }
         let under_way = locked.read().filter(|read| read.era == self.era());
@@ -235,7 +238,7 @@ impl Cache {
             Ok(Value::BulkString(data)) => Some(self.decode(&read.key, data.into())),
             Ok(Value::Nil) => None,
             Ok(_) => Some(Decoded::Foreign),
-            Err(Failure::Refused(error)) if error.code() == "WRONGTYPE" => {
+            Err(Failure::Refused(error)) if meaning_of(&error) == Meaning::WrongType => {
                 self.counters.l2_errors.count(ErrorClass::Type);
                 Some(Decoded::Foreign)
             }

@@ -15,7 +15,7 @@ use super::Cache;
 use crate::{
     entry::Payload,
     l1::Figures,
-    resilience::{breaker::BreakerState, state::LinkState},
+    resilience::{breaker::BreakerState, mode::Mode, state::LinkState},
     telemetry::{
         counters::EvictionCause,
         prometheus::{self, Snapshot},
@@ -78,7 +78,7 @@ impl Cache {
         }
         let forced = self.memory_mode() && !self.config.memory_mode;
         let usable = match self.state() {
-            LinkState::Up => self.admitted(),
+            LinkState::Up => self.mode() == Mode::Tiered.as_str(),
             // Nobody wanted it yet, or nobody is to have it.
             LinkState::Idle => {
                 self.link.is_none() || self.memory_mode() || self.generation_in_use() == 0
@@ -98,7 +98,10 @@ impl Cache {
 
     /// Which tiers serve now.
     fn mode(&self) -> &'static str {
-        if self.admitted() { "tiered" } else { "memory" }
+        match self.link.as_ref().filter(|_| self.admitted()) {
+            Some(link) => link.status.lock().mode,
+            None => Mode::Memory.as_str(),
+        }
     }
 
     fn l1_health(&self, figures: Figures) -> Value {
@@ -140,7 +143,7 @@ impl Cache {
             "reconnects": self.counters.l2_reconnects.load(Relaxed),
             "in_flight": 0,
             "breaker": self.breaker_state(),
-            "admission": u8::from(self.admitted()),
+            "admission": self.admission(),
             "invalidation": { "mode": "off", "reason": reason, "losses": 0 },
         });
         let Some(link) = &self.link else {
@@ -172,6 +175,16 @@ impl Cache {
     /// Whether reads are sent to Redis.
     fn admitted(&self) -> bool {
         self.generation_in_use() != 0 && self.open_link().is_some()
+    }
+
+    /// The share of reads that is sent to Redis.
+    fn admission(&self) -> Value {
+        let link = self.link.as_ref().filter(|_| self.admitted());
+        match link.map_or(0.0, |link| link.port.admission()) {
+            share if share >= 1.0 => 1.into(),
+            share if share > 0.0 => share.into(),
+            _ => 0.into(),
+        }
     }
 
     fn pending_invalidations(&self) -> usize {

@@ -7,6 +7,7 @@ use redis::Cmd;
 use super::{Cache, Key, Outcome};
 use crate::l2::{
     Link, commands,
+    link::meaning_of,
     port::{Failure, Late, Reply, Request},
 };
 
@@ -47,9 +48,11 @@ impl Cache {
                 .map(|key| (Arc::clone(key), journal.begin_write(key)))
                 .collect()
         };
+        let kind = commands::kind(&cmd);
         let cache = Arc::clone(self);
         let settle = Box::new(move |reply: Reply| -> Option<Late> {
             let late = reply == Err(Failure::Timeout);
+            link.heard_of_write(kind, &reply);
             for (key, seq) in &written {
                 cache.note_reply(&link, key, *seq, settles, &reply);
             }
@@ -71,7 +74,7 @@ impl Cache {
         match reply {
             Ok(_) => link.end_write(key, seq, settles),
             // Refused for good.
-            Err(Failure::Refused(error)) if error.code() == "NOPERM" => {
+            Err(Failure::Refused(error)) if meaning_of(error).is_for_good() => {
                 link.end_write(key, seq, true);
             }
             Err(Failure::Timeout) => link.doubt_write(key, seq),
@@ -81,7 +84,7 @@ impl Cache {
             }
         }
         if let Err(Failure::Refused(error)) = reply
-            && error.code() == "NOPERM"
+            && meaning_of(error).is_for_good()
         {
             let detail = error.details().unwrap_or_default();
             self.notices.warn(

@@ -22,6 +22,7 @@ use crate::{
         commands::{self, OnlyIf},
         port::{Failure, Reply},
     },
+    resilience::gate::Kind,
 };
 
 /// How long past `l1.ttl` L1 keeps what was written while Redis is away, in ms.
@@ -102,7 +103,7 @@ impl Cache {
         if let Some(only_if) = options.only_if {
             return self.set_only_if(&write, only_if, waiter);
         }
-        if self.open_link().is_none() {
+        if self.taking_link(Kind::Value).is_none() {
             self.put_away(&write);
             return waiter.now(self.away(key, strict, Outcome::Undefined));
         }

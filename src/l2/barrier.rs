@@ -9,10 +9,13 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, ServerError, Value, aio::MultiplexedConnection};
 
-use super::{Link, commands};
-use crate::{config::Config, resilience::glob};
+use super::{Link, commands, link::meaning_of, port::Failure};
+use crate::{
+    config::Config,
+    resilience::{classify::Meaning, gate::Kind, glob},
+};
 
 /// Keys deleted in one pipeline.
 const KEYS: usize = 64;
@@ -21,9 +24,14 @@ const SCAN_COUNT: usize = 500;
 /// How long one exchange of the replay may take.
 const EXCHANGE_MS: u64 = 5_000;
 
-/// The replay failed: the connection or the server did. What was not confirmed is still in the journal.
+/// The replay ended early. What was not confirmed is still in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unconfirmed;
+pub enum Unconfirmed {
+    /// The connection or the server failed.
+    Failed,
+    /// The server takes no writes at the moment: it can be read from, but for what is journaled.
+    Gated,
+}
 
 /// Replays the journal. May be cancelled: what was not confirmed is still in it.
 ///
@@ -37,8 +45,14 @@ pub async fn replay(
     if config.prefix.is_empty() {
         Replay { link, redis }.read_epoch().await?;
     }
-    replay_patterns(link, config, redis).await?;
-    Replay { link, redis }.keys().await
+    let replayed = match replay_patterns(link, config, redis).await {
+        Ok(()) => Replay { link, redis }.keys().await,
+        failed => failed,
+    };
+    match replayed {
+        Err(Unconfirmed::Gated) => Ok(()),
+        other => other,
+    }
 }
 
 /// Replays what of the journal concerns more than single keys. May be cancelled.
@@ -135,9 +149,11 @@ impl Replay<'_> {
             }
             let replies = self.exchange(&pipeline).await?;
             for ((key, seq), reply) in due.iter().zip(replies) {
-                // NOPERM is for good: to ask again would keep the link down for ever.
-                if matches!(&reply, Value::ServerError(error) if error.code() != "NOPERM") {
-                    return Err(Unconfirmed);
+                // What is refused for good is not asked again: it would keep the link down for ever.
+                if let Value::ServerError(error) = reply
+                    && !meaning_of(&error).is_for_good()
+                {
+                    return Err(self.refused(error));
                 }
                 self.link.trust(key, *seq);
             }
@@ -150,7 +166,7 @@ impl Replay<'_> {
             let step = self
                 .one(commands::scan(&cursor, pattern, SCAN_COUNT))
                 .await?;
-            let (next, keys) = commands::scanned(step).ok_or(Unconfirmed)?;
+            let (next, keys) = commands::scanned(step).ok_or(Unconfirmed::Failed)?;
             if !keys.is_empty() {
                 self.one(commands::unlink(&keys)).await?;
             }
@@ -165,8 +181,20 @@ impl Replay<'_> {
         let mut pipeline = redis::pipe();
         pipeline.add_command(cmd);
         match self.exchange(&pipeline).await?.pop() {
-            Some(Value::ServerError(_)) | None => Err(Unconfirmed),
+            Some(Value::ServerError(error)) => Err(self.refused(error)),
+            None => Err(Unconfirmed::Failed),
             Some(value) => Ok(value),
+        }
+    }
+
+    fn refused(&self, error: ServerError) -> Unconfirmed {
+        let gated = meaning_of(&error) == Meaning::NoWrites;
+        self.link
+            .heard_of_write(Kind::Deletion, &Err(Failure::Refused(error)));
+        if gated {
+            Unconfirmed::Gated
+        } else {
+            Unconfirmed::Failed
         }
     }
 
@@ -177,6 +205,8 @@ impl Replay<'_> {
             .fetch_add(pipeline.len() as u64, Relaxed);
         let reply = self.redis.send_packed_commands(pipeline, 0, pipeline.len());
         let reply = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS), reply).await;
-        reply.map_err(|_| Unconfirmed)?.map_err(|_| Unconfirmed)
+        reply
+            .map_err(|_| Unconfirmed::Failed)?
+            .map_err(|_| Unconfirmed::Failed)
     }
 }

@@ -2,7 +2,10 @@
 
 use redis::{Cmd, Value};
 
-use crate::entry::wire::{HEADER, LIFE_OFFSET, PREFIX};
+use crate::{
+    entry::wire::{HEADER, LIFE_OFFSET, PREFIX},
+    resilience::gate::Kind,
+};
 
 /// Whether a write depends on the key being there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,17 @@ pub fn unlink<K: AsRef<[u8]>>(keys: &[K]) -> Cmd {
         cmd.arg(key.as_ref());
     }
     cmd
+}
+
+/// What a write does to the server.
+#[must_use]
+pub fn kind(cmd: &Cmd) -> Kind {
+    let name = cmd.args_iter().next();
+    if name.as_ref().and_then(argument) == Some(b"UNLINK") {
+        Kind::Deletion
+    } else {
+        Kind::Value
+    }
 }
 
 /// One step of a SCAN over keys that match `pattern`.

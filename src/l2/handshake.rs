@@ -11,12 +11,15 @@ use redis::{
 use super::{
     Link, Question, Setting, commands,
     dialer::DialError,
-    link::Connection,
+    link::{Connection, meaning_of, server_text},
     status::{LastError, Server},
 };
 use crate::{
     clock,
-    resilience::backoff::{Class, Failure},
+    resilience::{
+        backoff::{Class, Failure},
+        classify::{Meaning, meaning},
+    },
 };
 
 /// How long the application may take to name credentials.
@@ -114,6 +117,7 @@ pub async fn connect(
         driver: tokio::spawn(driver),
         activity: dialed.activity,
         reset: dialed.reset,
+        overloaded: false,
     })
 }
 
@@ -181,6 +185,7 @@ pub async fn ready(
         if !loading {
             return Ok(());
         }
+        connection.overloaded = true;
         tokio::time::sleep(Duration::from_millis(pause)).await;
         pause = (pause * 2).min(LOADING_MS.1);
     }
@@ -217,21 +222,30 @@ async fn ask_server(
         .map_err(|error| refusal(&error, ProtocolVersion::RESP2, setting.redis.tls.is_some()))?
         .pop();
     match last {
-        Some(Value::ServerError(error)) => match error.code() {
-            "LOADING" | "BUSY" | "MASTERDOWN" => Ok(Server {
-                loading: true,
-                ..Server::default()
-            }),
-            "NOAUTH" => Err(Refusal::new(
-                Class::Configuration,
-                LastError::new(
-                    "NOAUTH",
-                    with_hint("NOAUTH", &super::link::server_text(&error)),
-                ),
-            )),
-            // INFO is not allowed or not known here: the server answers, that must do.
-            _ => Ok(Server::default()),
-        },
+        Some(Value::ServerError(error)) => {
+            let text = server_text(&error);
+            let refused = |class| {
+                let error = LastError::new(error.code(), with_hint(error.code(), &text));
+                Err(Refusal::new(class, error))
+            };
+            match meaning_of(&error) {
+                Meaning::NotReady => Ok(Server {
+                    loading: true,
+                    ..Server::default()
+                }),
+                Meaning::Credentials => refused(Class::Configuration),
+                Meaning::Quota | Meaning::Capacity => refused(Class::Capacity),
+                Meaning::Role => refused(Class::Role),
+                // INFO is not allowed or not known here: the server answers, that must do.
+                Meaning::Forbidden
+                | Meaning::DeletesOnly
+                | Meaning::NoWrites
+                | Meaning::Setup
+                | Meaning::OldProtocol
+                | Meaning::WrongType
+                | Meaning::Caller => Ok(Server::default()),
+            }
+        }
         Some(value) => {
             let text = commands::bytes(value).unwrap_or_default();
             let mut status = link.status.lock();
@@ -275,38 +289,30 @@ fn describe_io(error: &RedisError, of_io: impl Fn(&io::Error) -> DialError) -> L
 }
 
 fn with_hint(code: &str, text: &str) -> String {
-    let hint = match code {
-        "WRONGPASS" => "check redis.username and redis.password",
-        "NOAUTH" => "the server wants a password: set redis.password",
-        "NOPERM" => "the ACL user lacks rights that evenkeel needs",
-        _ if text.contains("max number of clients") => {
-            "the server has no connection to spare: raise maxclients"
-        }
-        _ if text.contains("DB index") => "check redis.db",
-        _ => return text.to_owned(),
-    };
-    format!("{text} ({hint})")
+    match meaning(code, text).hint() {
+        Some(hint) => format!("{text} ({hint})"),
+        None => text.to_owned(),
+    }
 }
 
 fn refusal(error: &RedisError, protocol: ProtocolVersion, tls: bool) -> Refusal {
     let described = describe_io(error, |error| DialError::of_first_exchange(error, tls));
     let text = described.message.as_str();
-    let class = match described.code.as_str() {
-        "WRONGPASS" | "NOAUTH" | "NOPERM" => Class::Configuration,
-        _ if text.contains("DB index") || text.contains("without any password configured") => {
-            Class::Configuration
-        }
-        _ if text.contains("max number of clients")
-            || text.contains("max concurrent connections") =>
-        {
-            Class::Capacity
-        }
-        _ => Class::Transient,
+    let meaning = meaning(&described.code, text);
+    let class = match meaning {
+        Meaning::Credentials | Meaning::Forbidden | Meaning::Setup => Class::Configuration,
+        Meaning::Capacity | Meaning::Quota => Class::Capacity,
+        Meaning::Role => Class::Role,
+        Meaning::NotReady
+        | Meaning::DeletesOnly
+        | Meaning::NoWrites
+        | Meaning::OldProtocol
+        | Meaning::WrongType
+        | Meaning::Caller => Class::Transient,
     };
     let cut_short = class == Class::Transient && described.code == "ECONNRESET";
-    let unknown_hello = error.kind() == ErrorKind::RESP3NotSupported
-        || described.code == "NOPROTO"
-        || (text.contains("unknown command") && text.to_ascii_uppercase().contains("HELLO"));
+    let unknown_hello =
+        error.kind() == ErrorKind::RESP3NotSupported || meaning == Meaning::OldProtocol;
     Refusal {
         failure: if cut_short {
             Failure::CutShort

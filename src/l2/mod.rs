@@ -27,12 +27,19 @@ use std::sync::{
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch as latest};
 
-use self::{dialer::Dial, port::Port, status::Status};
+use self::{
+    dialer::Dial,
+    link::meaning_of,
+    port::{Failure, Port, Reply},
+    status::Status,
+};
 use crate::{
-    clock::millis,
+    clock::{millis, now},
     config::{Config, L2, Redis, SoftTimeout},
     resilience::{
+        gate::{Gate, Kind},
         journal::Journal,
+        mode::Mode,
         patience::{Patience, Rule},
         state::{self, LinkState},
     },
@@ -131,6 +138,8 @@ pub struct Link {
     pub counters: Arc<Counters>,
     /// How long callers who can make a value wait for Redis.
     pub patience: Mutex<Patience>,
+    /// Whether the server takes writes.
+    gate: Mutex<Gate>,
     /// When the read was sent that somebody waited out without a byte coming; 0 if nobody did.
     unanswered: AtomicU64,
     control: mpsc::UnboundedSender<Control>,
@@ -156,6 +165,7 @@ impl Link {
             distrust_bare: AtomicBool::new(false),
             counters,
             patience: Mutex::new(Patience::new(tier.soft_timeout.into(), tier.timeout_ms())),
+            gate: Mutex::default(),
             unanswered: AtomicU64::new(0),
             control,
         };
@@ -192,6 +202,30 @@ impl Link {
     #[must_use]
     pub fn state(&self) -> LinkState {
         *self.state.borrow()
+    }
+
+    /// Whether a write of this kind is to be sent now: the link lets operations in, and the server takes it, or it is time
+    /// to see whether it does.
+    #[must_use]
+    pub fn takes(&self, kind: Kind) -> bool {
+        self.port.is_open() && (!self.port.is_gated() || self.gate.lock().admit(kind, now()))
+    }
+
+    /// What the server said to a write of this kind.
+    pub fn heard_of_write(&self, kind: Kind, reply: &Reply) {
+        match reply {
+            Ok(_) if self.port.is_gated() => {
+                let mut gate = self.gate.lock();
+                gate.on_success(kind);
+                self.port.note_gate(!gate.is_open());
+            }
+            Err(Failure::Refused(error)) => {
+                let mut gate = self.gate.lock();
+                gate.on_refusal(meaning_of(error), now());
+                self.port.note_gate(!gate.is_open());
+            }
+            Ok(_) | Err(_) => (),
+        }
     }
 
     /// Notes that the cache may no longer believe what Redis holds under `key`.
@@ -241,13 +275,8 @@ pub struct Setting {
 
 impl Setting {
     /// Tells the application that other tiers are in use now, if they are.
-    fn enter_mode(
-        &self,
-        link: &Link,
-        to: &'static str,
-        reason: String,
-        error: Option<status::LastError>,
-    ) {
+    fn enter_mode(&self, link: &Link, to: Mode, reason: String, error: Option<status::LastError>) {
+        let to = to.as_str();
         let from = {
             let mut status = link.status.lock();
             let from = std::mem::replace(&mut status.mode, to);

@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -21,6 +21,8 @@ use crate::clock;
 const MAX_PENDING_BYTES: usize = 16 << 20;
 /// How long a link may say nothing before they count.
 const SILENCE_MS: u64 = 100;
+/// Admission is counted in thousandths.
+const ALL: u32 = 1_000;
 /// What one who waits occupies beside the bytes on the wire.
 pub(super) const WAITING_BYTES: usize = 512;
 
@@ -126,6 +128,10 @@ pub struct Port {
     in_flight: AtomicUsize,
     /// Since when there are some.
     asked: AtomicU64,
+    /// The server refuses some writes.
+    gated: AtomicBool,
+    /// How many of a thousand reads are let in.
+    admission: AtomicU32,
 }
 
 impl Default for Port {
@@ -147,6 +153,8 @@ impl Port {
             activity: ArcSwapOption::empty(),
             in_flight: AtomicUsize::new(0),
             asked: AtomicU64::new(0),
+            gated: AtomicBool::new(false),
+            admission: AtomicU32::new(ALL),
         }
     }
 
@@ -196,6 +204,39 @@ impl Port {
         }
         let last = self.heard().max(self.asked.load(Ordering::Relaxed));
         clock::now().saturating_sub(last) > SILENCE_MS
+    }
+
+    /// Whether the server refuses some writes.
+    #[must_use]
+    pub fn is_gated(&self) -> bool {
+        self.gated.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_gate(&self, closed: bool) {
+        self.gated.store(closed, Ordering::Relaxed);
+    }
+
+    /// Whether a read is let in: all are, unless the server is only just recovering from an overload.
+    #[must_use]
+    pub fn admits_read(&self) -> bool {
+        let admission = self.admission.load(Ordering::Relaxed);
+        admission >= ALL || fastrand::u32(..ALL) < admission
+    }
+
+    /// The share of reads that are let in.
+    #[must_use]
+    pub fn admission(&self) -> f64 {
+        f64::from(self.admission.load(Ordering::Relaxed)) / f64::from(ALL)
+    }
+
+    pub(super) fn admit_reads(&self, share: f64) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share between 0 and 1"
+        )]
+        let admission = (share * f64::from(ALL)) as u32;
+        self.admission.store(admission, Ordering::Relaxed);
     }
 
     /// So many bytes were sent.

@@ -32,6 +32,9 @@ use crate::{
     clock::{self, millis},
     resilience::{
         backoff::{Backoff, Class},
+        breaker::BreakerState,
+        mode::Mode,
+        ramp::FIRST_SHARE,
         state::Event as Step,
     },
     telemetry::{counters::ErrorClass, log::Repeats},
@@ -185,6 +188,9 @@ impl Supervisor {
 
     fn came_up(&mut self, connection: Connection) -> Phase {
         self.generation += 1;
+        let overloaded = connection.overloaded;
+        let share = if overloaded { FIRST_SHARE } else { 1.0 };
+        self.link.port.admit_reads(share);
         self.link.patience.lock().forget_replies();
         self.link.port.listen_to(Arc::clone(&connection.activity));
         self.link.port.set_generation(self.generation);
@@ -211,7 +217,9 @@ impl Supervisor {
             "connected".to_owned()
         };
         self.repeats = Repeats::new();
-        self.setting.enter_mode(&self.link, "tiered", reason, None);
+        let gate_open = !self.link.port.is_gated();
+        let mode = Mode::of(BreakerState::Closed, gate_open, self.link.port.admission());
+        self.setting.enter_mode(&self.link, mode, reason, None);
         self.tell(Event::Ready);
         Phase::Serving(Box::new(connection))
     }
@@ -222,8 +230,12 @@ impl Supervisor {
         self.backoff.lost(clock::now());
         match end {
             End::Memory => {
-                self.setting
-                    .enter_mode(&self.link, "memory", "memory mode is forced".into(), None);
+                self.setting.enter_mode(
+                    &self.link,
+                    Mode::Memory,
+                    "memory mode is forced".into(),
+                    None,
+                );
                 Phase::Idle
             }
             End::Closed(done) => Phase::Closed(Some(done)),
@@ -253,7 +265,7 @@ impl Supervisor {
         self.link.step(Step::Lost);
         self.repeats.note(clock::now(), &code);
         self.setting
-            .enter_mode(&self.link, "memory", message, Some(error));
+            .enter_mode(&self.link, Mode::Memory, message, Some(error));
         Phase::Backoff(class)
     }
 
@@ -452,7 +464,7 @@ async fn recover(
         sleep(Duration::from_secs_f64(ms / 1_000.0)).await;
     }
     let replayed = barrier::replay(link, &setting.config, &mut connection.redis).await;
-    replayed.map_err(|barrier::Unconfirmed| {
+    replayed.map_err(|_| {
         let text = "the journal of what changed meanwhile could not be replayed";
         Refusal::new(Class::Transient, LastError::new("EREPLAY", text))
     })

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{
     commands,
-    link::{End, Serving},
+    link::{End, Serving, meaning_of},
     port::{Failure, Reply, once},
     status::{LastError, Server},
 };
@@ -17,6 +17,8 @@ use crate::{
     config::Config,
     resilience::{
         breaker::{Admission, Breaker, BreakerState, Outcome, Settings},
+        mode::Mode,
+        ramp::Ramp,
         state::{Event, SILENCE_MS, Suspicion},
     },
 };
@@ -29,6 +31,9 @@ pub(super) struct Watch {
     ping: Option<Ping>,
     suspicion: Suspicion,
     breaker: Breaker,
+    ramp: Ramp,
+    /// Whether the server refused some writes, when somebody looked last.
+    was_gated: bool,
     info_refused: bool,
     last_tick: u64,
     /// When something was last sent.
@@ -56,9 +61,15 @@ enum Purpose {
 
 impl Watch {
     /// Of a link that has just come up.
-    pub(super) fn new(config: &Config, now: u64) -> Self {
+    pub(super) fn new(config: &Config, overloaded: bool, now: u64) -> Self {
         let breaker = &config.breaker;
+        let mut ramp = Ramp::default();
+        if overloaded {
+            ramp.start(now);
+        }
         Self {
+            ramp,
+            was_gated: false,
             ping: None,
             suspicion: Suspicion::new(now),
             breaker: Breaker::new(Settings {
@@ -108,14 +119,16 @@ impl Serving<'_> {
     pub(super) fn next_watch(&self) -> Option<u64> {
         let watch = &self.watch;
         if let Some(ping) = &watch.ping {
-            return Some(ping.deadline);
+            let step = watch.ramp.next_step();
+            return Some(step.map_or(ping.deadline, |step| step.min(ping.deadline)));
         }
         // While the breaker is not closed its probes are all that is sent.
         let next = match watch.breaker.state() {
             BreakerState::Closed => self.next_tick(),
             BreakerState::Open | BreakerState::HalfOpen => watch.breaker.next_probe(),
         };
-        next.into_iter().chain(watch.suspicion.due()).min()
+        let others = [watch.suspicion.due(), watch.ramp.next_step()];
+        next.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     fn next_tick(&self) -> Option<u64> {
@@ -165,12 +178,24 @@ impl Serving<'_> {
 
     /// A command that somebody still waited for was answered.
     pub(super) fn judge(&mut self, generation: u64, outcome: Outcome) {
-        if self
-            .watch
+        let (now, watch) = (clock::now(), &mut self.watch);
+        let mut turned = watch
             .breaker
-            .on_result(clock::now(), generation, outcome, &mut fastrand::f64)
-        {
-            self.follow_breaker();
+            .on_result(now, generation, outcome, &mut fastrand::f64);
+        if watch.ramp.on_result(outcome.is_good(), now) {
+            turned |= watch.breaker.trip(now, &mut fastrand::f64);
+        }
+        if turned {
+            self.follow_breaker("most answers are late or errors");
+        }
+    }
+
+    /// The server says that the plan's commands are used up: each further one may be billed.
+    pub(super) fn quota_is_spent(&mut self) {
+        let breaker = &mut self.watch.breaker;
+        let generation = breaker.generation();
+        if breaker.on_quota(clock::now(), generation, &mut fastrand::f64) {
+            self.follow_breaker("the plan's commands are used up");
         }
     }
 
@@ -216,45 +241,80 @@ impl Serving<'_> {
     }
 
     /// Refuses or lets in operations as the breaker's new state says.
-    fn follow_breaker(&mut self) {
+    fn follow_breaker(&mut self, trouble: &'static str) {
         let state = self.watch.breaker.state();
         let (before, endpoint) = {
             let mut status = self.link.status.lock();
-            (
-                std::mem::replace(&mut status.breaker, state),
-                status.endpoint.clone(),
-            )
+            let before = std::mem::replace(&mut status.breaker, state);
+            (before, status.endpoint.clone())
         };
         let cache = self.link.cache;
-        let (was_closed, is_closed) = (
-            before == BreakerState::Closed,
-            state == BreakerState::Closed,
-        );
+        let was_closed = before == BreakerState::Closed;
+        let is_closed = state == BreakerState::Closed;
         if was_closed && !is_closed {
+            self.watch.ramp.stop();
             self.link.port.shut();
-            let reason = "most answers are late or errors";
             tracing::error!(
                 cache,
                 event = "breaker-open",
                 endpoint,
-                "Redis answers badly, switched to memory: {reason}"
+                "Redis answers badly, switched to memory: {trouble}"
             );
-            self.setting
-                .enter_mode(self.link, "memory", reason.to_owned(), None);
+            self.enter_mode(trouble);
         } else if is_closed && !was_closed {
-            self.open_if_well();
+            self.watch.ramp.start(clock::now());
             tracing::info!(
                 cache,
                 event = "breaker-closed",
                 endpoint,
                 "Redis answers well again and is in use"
             );
-            self.setting.enter_mode(
-                self.link,
-                "tiered",
-                "answers are good again".to_owned(),
-                None,
+            self.enter_mode("answers are good again");
+            self.open_if_well();
+        }
+    }
+
+    /// Tells the application of the tiers in use, if they changed.
+    fn enter_mode(&mut self, reason: &str) {
+        let share = self.watch.ramp.share(clock::now());
+        self.link.port.admit_reads(share);
+        let mode = Mode::of(
+            self.watch.breaker.state(),
+            !self.link.port.is_gated(),
+            share,
+        );
+        self.setting
+            .enter_mode(self.link, mode, reason.to_owned(), None);
+    }
+
+    /// Follows the write gate and the ramp, which change with replies and with time.
+    pub(super) fn follow_condition(&mut self) {
+        let step = self.watch.ramp.next_step();
+        if step.is_some_and(|at| at <= clock::now()) {
+            self.enter_mode("the server bears more again");
+        }
+        let gated = self.link.port.is_gated();
+        if gated == std::mem::replace(&mut self.watch.was_gated, gated) {
+            return;
+        }
+        let (cache, endpoint) = (self.link.cache, self.link.status.lock().endpoint.clone());
+        if gated {
+            let trouble = "the server refuses writes";
+            tracing::error!(
+                cache,
+                event = "writes-refused",
+                endpoint,
+                "Redis refuses writes and is used for reads: what is written stays in memory"
             );
+            self.enter_mode(trouble);
+        } else {
+            tracing::info!(
+                cache,
+                event = "writes-accepted",
+                endpoint,
+                "Redis takes writes again"
+            );
+            self.enter_mode("the server takes writes again");
         }
     }
 
@@ -362,10 +422,7 @@ pub(super) fn fails(reply: &Reply) -> bool {
     match reply {
         Ok(_) | Err(Failure::Unavailable) => false,
         Err(Failure::Timeout | Failure::Disconnected) => true,
-        Err(Failure::Refused(error)) => matches!(
-            error.code(),
-            "LOADING" | "MASTERDOWN" | "BUSY" | "CLUSTERDOWN"
-        ),
+        Err(Failure::Refused(error)) => meaning_of(error).counts_against_server(),
     }
 }
 

@@ -43,7 +43,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// Whether it says that the server is well.
-    const fn is_good(self) -> bool {
+    #[must_use]
+    pub const fn is_good(self) -> bool {
         self.ok && !self.slow
     }
 }
@@ -200,6 +201,16 @@ impl Breaker {
             self.open(now, QUOTA_MS, QUOTA_MAX_MS, rng);
         }
         counts
+    }
+
+    /// The recovery has failed: open again, unless it is. True if that changed the state.
+    pub fn trip(&mut self, now: u64, rng: &mut impl FnMut() -> f64) -> bool {
+        let closed = self.state() == BreakerState::Closed;
+        if closed {
+            let settings = self.settings;
+            self.open(now, settings.open_for_ms, settings.max_open_for_ms, rng);
+        }
+        closed
     }
 
     /// The link was made anew and has proved itself: closed, at once.

@@ -173,6 +173,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn every_known_text_has_its_meaning() {
         let table = [
             ("NOPROTO unsupported protocol version", Meaning::OldProtocol),

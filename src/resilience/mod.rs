@@ -14,6 +14,7 @@ pub mod classify;
 pub mod gate;
 pub mod glob;
 pub mod journal;
+pub mod mode;
 pub mod patience;
 mod patterns;
 pub mod ramp;

@@ -13,8 +13,10 @@
 //!
 //! If half of the calls of a step fail, once there were enough of them, the recovery has failed.
 
+/// The share of reads that is admitted first.
+pub const FIRST_SHARE: f64 = 0.1;
 /// The shares, in the order of the steps.
-const SHARES: [f64; 3] = [0.1, 0.25, 0.5];
+const SHARES: [f64; 3] = [FIRST_SHARE, 0.25, 0.5];
 /// How long a step lasts.
 pub const STEP_MS: u64 = 2_000;
 /// Calls of a step before it is judged.

@@ -13,6 +13,7 @@ use crate::{
     clock,
     entry::Payload,
     l2::{commands::OnlyIf, port::Reply},
+    resilience::gate::Kind,
     telemetry::counters::LoadResult,
 };
 
@@ -71,7 +72,7 @@ impl Cache {
             return;
         }
         locked.mutate(|| self.put(&write, lives));
-        if self.open_link().is_none() {
+        if self.taking_link(Kind::Value).is_none() {
             return;
         }
         self.background.fetch_add(1, SeqCst);

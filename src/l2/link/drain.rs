@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use super::Serving;
+use super::{Serving, meaning_of};
 use crate::l2::{
     barrier, commands,
     port::{Failure, Late, Reply},
 };
+use crate::resilience::gate::Kind;
 
 /// How often the journal is drained.
 const DRAIN_MS: u64 = 250;
@@ -19,6 +20,9 @@ impl Serving<'_> {
     /// Deletes journaled keys in Redis; an entry leaves on its own good reply.
     pub(super) fn drain(&mut self, now: u64) {
         self.next_drain = now + DRAIN_MS;
+        if !self.link.takes(Kind::Deletion) {
+            return;
+        }
         let (due, wide) = {
             let journal = self.link.journal.lock();
             (
@@ -32,7 +36,10 @@ impl Serving<'_> {
             let seq = self.link.journal.lock().begin_write(&key);
             let link = Arc::clone(self.link);
             let settle = Box::new(move |reply: Reply| -> Option<Late> {
-                let end = move |reply: Reply| link.end_write(&key, seq, done_for_good(&reply));
+                let end = move |reply: Reply| {
+                    link.heard_of_write(Kind::Deletion, &reply);
+                    link.end_write(&key, seq, done_for_good(&reply));
+                };
                 if reply == Err(Failure::Timeout) {
                     return Some(Box::new(end));
                 }
@@ -55,7 +62,7 @@ impl Serving<'_> {
 fn done_for_good(reply: &Reply) -> bool {
     match reply {
         Ok(_) => true,
-        Err(Failure::Refused(error)) => error.code() == "NOPERM",
+        Err(Failure::Refused(error)) => meaning_of(error).is_for_good(),
         Err(_) => false,
     }
 }

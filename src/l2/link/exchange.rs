@@ -17,7 +17,10 @@ use crate::{
         status::LastError,
         watch::{fails, is_slow},
     },
-    resilience::breaker::Outcome,
+    resilience::{
+        breaker::Outcome,
+        classify::{Meaning, meaning},
+    },
     telemetry::counters::ErrorClass,
 };
 
@@ -164,7 +167,7 @@ impl Serving<'_> {
                 let reply = self.reply(value);
                 match &reply {
                     // One forbidden key must not cost the others their answer.
-                    Err(Failure::Refused(error)) if error.code() == "NOPERM" => {
+                    Err(Failure::Refused(error)) if meaning_of(error).is_for_good() => {
                         self.send_singly(list);
                     }
                     Ok(_) | Err(_) => {
@@ -194,11 +197,20 @@ impl Serving<'_> {
             .counters
             .l2_errors
             .count(ErrorClass::of_code(error.code()));
-        let last = || LastError::new(error.code(), server_text(&error));
-        match error.code() {
-            "NOAUTH" => self.end = Some(End::Rejected(last())),
-            "READONLY" => self.end = Some(End::Role(last())),
-            _ => (),
+        let last = || LastError::new(error.code(), with_hint(&error));
+        match meaning_of(&error) {
+            Meaning::Credentials => self.end = Some(End::Rejected(last())),
+            Meaning::Role => self.end = Some(End::Role(last())),
+            Meaning::Quota => self.quota_is_spent(),
+            Meaning::NotReady
+            | Meaning::DeletesOnly
+            | Meaning::NoWrites
+            | Meaning::Forbidden
+            | Meaning::Capacity
+            | Meaning::Setup
+            | Meaning::OldProtocol
+            | Meaning::WrongType
+            | Meaning::Caller => (),
         }
         Err(Failure::Refused(error))
     }
@@ -252,6 +264,20 @@ impl Serving<'_> {
         }
     }
 }
+/// What an error reply means.
+#[must_use]
+pub fn meaning_of(error: &ServerError) -> Meaning {
+    meaning(error.code(), &server_text(error))
+}
+
+fn with_hint(error: &ServerError) -> String {
+    let text = server_text(error);
+    match meaning_of(error).hint() {
+        Some(hint) => format!("{text} ({hint})"),
+        None => text,
+    }
+}
+
 /// The text of an error reply as Redis sent it.
 #[must_use]
 pub fn server_text(error: &ServerError) -> String {

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use self::exchange::Sent;
-pub use self::exchange::server_text;
+pub use self::exchange::{meaning_of, server_text};
 use super::{
     Control, Link, Setting, batch,
     dialer::{Activity, ResetHandle},
@@ -53,6 +53,8 @@ pub struct Connection {
     pub activity: Arc<Activity>,
     /// Resets the socket instead of closing it.
     pub reset: ResetHandle,
+    /// Whether the server was overloaded before, rather than away.
+    pub overloaded: bool,
 }
 
 impl Connection {
@@ -123,8 +125,8 @@ impl<'a> Serving<'a> {
         Self {
             link,
             setting,
+            watch: Watch::new(&setting.config, connection.overloaded, now),
             connection,
-            watch: Watch::new(&setting.config, now),
             end: None,
             due: now,
             sent: BTreeMap::new(),
@@ -155,6 +157,7 @@ impl<'a> Serving<'a> {
             }
             self.settle_ready();
             self.clear_doubt();
+            self.follow_condition();
             if let Some(end) = self.end.take() {
                 break end;
             }

@@ -348,3 +348,104 @@ async fn closing_settles_what_is_pending_within_a_second() {
     assert!(ended.await.unwrap().is_err());
     assert_eq!(story.link.state(), LinkState::Closed);
 }
+
+fn modes(events: &[Event]) -> Vec<&'static str> {
+    let modes = events.iter().filter_map(|event| match event {
+        Event::Mode { to, .. } => Some(*to),
+        Event::Ready | Event::Reconnecting { .. } | Event::Warning { .. } | Event::Closed => None,
+    });
+    modes.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_writes_comes_up_for_reads_and_keeps_the_journal() {
+    let server = Server::new();
+    server.put("t:k", "old");
+    let misconf = "-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.\r\n";
+    server.says(move |words| match words[0].as_str() {
+        "UNLINK" => Say::This(misconf),
+        _ => Say::Usual,
+    });
+    let story = Story::begin(Arc::clone(&server), json!({}));
+    story.link.distrust(&Arc::from(b"t:k".as_slice()));
+    story.until(LinkState::Up).await;
+    pass(10).await;
+    assert_eq!(modes(&story.events()), ["reads-only"]);
+    assert_eq!(story.link.port.journaled(), 1);
+    server.take_asked();
+    pass(10_000).await;
+    let probes = server.take_asked();
+    assert!((8..=11).contains(&probes.len()), "{probes:?}");
+    server.says(|_| Say::Usual);
+    pass(1_300).await;
+    assert_eq!(
+        (story.link.port.journaled(), server.holds("t:k")),
+        (0, None)
+    );
+    assert_eq!(modes(&story.events()), ["tiered"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_overload_reads_come_back_step_by_step_and_after_a_loss_at_once() {
+    let server = Server::new();
+    let story = Story::up(Arc::clone(&server), json!({})).await;
+    server.says(|words| match words[0].as_str() {
+        "GET" => Say::After(450),
+        _ => Say::Usual,
+    });
+    while story.link.port.is_open() {
+        let _ = story.get("k").await;
+    }
+    server.says(|_| Say::Usual);
+    while !story.link.port.is_open() {
+        pass(100).await;
+    }
+    let share = story.link.port.admission();
+    assert!((share - 0.1).abs() < 0.01, "{share}");
+    pass(7_000).await;
+    assert!((story.link.port.admission() - 1.0).abs() < f64::EPSILON);
+    assert_eq!(
+        modes(&story.events()),
+        ["tiered", "memory", "partial", "tiered"]
+    );
+    server.sever();
+    story.until(LinkState::Down).await;
+    story.until(LinkState::Up).await;
+    assert_eq!(modes(&story.events()), ["memory", "tiered"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_loading_is_not_overrun() {
+    let server = Server::new();
+    let mut asked = 0;
+    server.says(move |words| {
+        asked += usize::from(words[0] == "INFO");
+        if asked > 3 || words[0] == "HELLO" {
+            return Say::Usual;
+        }
+        Say::This("-LOADING Redis is loading the dataset in memory\r\n")
+    });
+    let story = Story::begin(Arc::clone(&server), json!({}));
+    story.until(LinkState::Up).await;
+    pass(10).await;
+    assert!(story.link.port.admission() < 0.2);
+    pass(7_000).await;
+    assert!((story.link.port.admission() - 1.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_quota_costs_no_further_command_for_half_a_minute_at_least() {
+    let server = Server::new();
+    let story = Story::up(Arc::clone(&server), json!({})).await;
+    server
+        .says(|_| Say::This("-ERR max requests limit exceeded. Limit: 500000, Usage: 500000.\r\n"));
+    assert!(story.get("k").await.is_err());
+    server.take_asked();
+    assert_eq!(story.get("k").await, Err(Failure::Unavailable));
+    pass(29_000).await;
+    assert_eq!(server.take_asked(), Vec::<String>::new());
+    pass(60 * MINUTE).await;
+    let probes = server.take_asked().len();
+    assert!((3..=12).contains(&probes), "{probes}");
+    assert_eq!(server.dials().len(), 1, "the link is kept");
+}
