@@ -232,12 +232,13 @@ impl Cache {
             request,
             deadline,
             settle,
+            tries: 0,
         };
         let refused = match &self.link {
             Some(link) => link.port.submit(operation),
-            None => Err(operation),
+            None => Some(operation),
         };
-        if let Err(operation) = refused {
+        if let Some(operation) = refused {
             operation.refuse(Failure::Unavailable);
         }
     }

@@ -195,6 +195,7 @@ impl Cache {
             request: Request::Get(Arc::clone(key)),
             deadline: self.deadline(),
             settle: Box::new(move |reply| cache.answered(&read, reply)),
+            tries: 0,
         })
     }
 

@@ -24,6 +24,7 @@ pub struct Waiting {
     /// When it settles at the latest, on `clock::now`.
     pub deadline: u64,
     claim: Claim,
+    tries: u32,
 }
 
 /// What is owed to the one who waits.
@@ -37,11 +38,30 @@ enum Claim {
 }
 
 impl Waiting {
-    fn new(deadline: u64, settle: Settle) -> Self {
-        Self {
-            deadline,
-            claim: Claim::End(settle),
+    fn of(operation: Operation) -> (Request, Self) {
+        let waiting = Self {
+            deadline: operation.deadline,
+            claim: Claim::End(operation.settle),
+            tries: operation.tries,
+        };
+        (operation.request, waiting)
+    }
+
+    /// The read of `key` as it was asked for, to be sent once more, if somebody still waits and it was not sent more
+    /// than `most` times again.
+    pub fn again(&mut self, key: &Arc<[u8]>, most: u32) -> Option<Operation> {
+        if !self.waits() || self.tries >= most {
+            return None;
         }
+        let Claim::End(settle) = std::mem::replace(&mut self.claim, Claim::Settled) else {
+            return None;
+        };
+        Some(Operation {
+            request: Request::Get(Arc::clone(key)),
+            deadline: self.deadline,
+            settle,
+            tries: self.tries + 1,
+        })
     }
 
     /// Settles with `reply`, or, if the deadline passed before, tells what became of it.
@@ -88,6 +108,18 @@ pub struct Batch {
 }
 
 impl Part {
+    /// The reads among those who wait, with their keys.
+    pub fn reads(&mut self) -> impl Iterator<Item = (&Arc<[u8]>, &mut Waiting)> {
+        let (one, joined) = match self {
+            Self::One(_) => (None, None),
+            Self::Read(key, waiting) => (Some((&*key, waiting)), None),
+            Self::Joined(list) => (None, Some(list)),
+        };
+        let joined = joined.into_iter().flatten();
+        one.into_iter()
+            .chain(joined.map(|(key, waiting)| (&*key, waiting)))
+    }
+
     /// Everyone who waits for this reply.
     pub fn waiting(&mut self) -> impl Iterator<Item = &mut Waiting> {
         let (one, joined) = match self {
@@ -161,8 +193,8 @@ struct Cutter {
 impl Cutter {
     fn add(&mut self, operation: Operation) {
         let size = operation.size();
-        let waiting = Waiting::new(operation.deadline, operation.settle);
-        match operation.request {
+        let (request, waiting) = Waiting::of(operation);
+        match request {
             Request::Get(key) => {
                 if self.reads.len() == MAX_JOINED || self.written.contains(&key) {
                     self.flush_reads();
@@ -226,6 +258,7 @@ mod tests {
             request,
             deadline: 0,
             settle: once(|_| ()),
+            tries: 0,
         }
     }
 

@@ -37,6 +37,7 @@ use crate::{
     clock::{millis, now},
     config::{Config, L2, Redis, SoftTimeout},
     resilience::{
+        budget::RetryBudget,
         gate::{Gate, Kind},
         journal::Journal,
         mode::Mode,
@@ -138,6 +139,8 @@ pub struct Link {
     pub counters: Arc<Counters>,
     /// How long callers who can make a value wait for Redis.
     pub patience: Mutex<Patience>,
+    /// Whether reads that were lost with a link may be sent again.
+    pub budget: Mutex<RetryBudget>,
     /// Whether the server takes writes.
     gate: Mutex<Gate>,
     /// When the read was sent that somebody waited out without a byte coming; 0 if nobody did.
@@ -165,6 +168,7 @@ impl Link {
             distrust_bare: AtomicBool::new(false),
             counters,
             patience: Mutex::new(Patience::new(tier.soft_timeout.into(), tier.timeout_ms())),
+            budget: Mutex::default(),
             gate: Mutex::default(),
             unanswered: AtomicU64::new(0),
             control,

@@ -83,6 +83,8 @@ pub struct Operation {
     pub deadline: u64,
     /// Who is told.
     pub settle: Settle,
+    /// How often it was sent before.
+    pub tries: u32,
 }
 
 impl Operation {
@@ -158,15 +160,13 @@ impl Port {
         }
     }
 
-    /// Queues an operation, or gives it back if there is no link to wait for.
-    ///
-    /// # Errors
-    /// The operation itself, untouched.
-    pub fn submit(&self, operation: Operation) -> Result<(), Operation> {
+    /// Queues an operation, or gives it back, untouched, if there is no link to wait for.
+    #[must_use]
+    pub fn submit(&self, operation: Operation) -> Option<Operation> {
         let size = operation.size();
         let mut queue = self.queue.lock();
         if !queue.open || self.is_stuck(queue.bytes) {
-            return Err(operation);
+            return Some(operation);
         }
         let first = queue.operations.is_empty();
         queue.bytes += size + WAITING_BYTES;
@@ -175,7 +175,7 @@ impl Port {
         if first {
             self.first.notify_one();
         }
-        Ok(())
+        None
     }
 
     /// Queues several operations that nothing may come between; gives back those that were refused.
@@ -269,6 +269,37 @@ impl Port {
     /// Waits until something is queued of which nobody has said yet that it is all. May be cancelled.
     pub async fn announced(&self) {
         self.first.notified().await;
+    }
+
+    /// Queues again what was sent over a link that is gone, though nothing is let in: the next link sends it first.
+    pub fn requeue(&self, operations: Vec<Operation>) {
+        self.queue.lock().operations.extend(operations);
+    }
+
+    /// When the first of those that are queued is to be told that it took too long.
+    #[must_use]
+    pub fn first_deadline(&self) -> Option<u64> {
+        let queue = self.queue.lock();
+        queue
+            .operations
+            .iter()
+            .map(|operation| operation.deadline)
+            .min()
+    }
+
+    /// Ends those that are queued and whose deadline has passed.
+    pub fn expire(&self, now: u64) {
+        let late: VecDeque<Operation> = {
+            let mut queue = self.queue.lock();
+            let (late, rest) = std::mem::take(&mut queue.operations)
+                .into_iter()
+                .partition(|operation| operation.deadline <= now);
+            queue.operations = rest;
+            late
+        };
+        for operation in late {
+            operation.refuse(Failure::Timeout);
+        }
     }
 
     /// Takes all that is queued.

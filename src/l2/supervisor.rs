@@ -120,6 +120,9 @@ impl Supervisor {
 
     async fn idle(&mut self) -> Phase {
         self.link.step(Step::Parked);
+        if !self.link.port.is_open() {
+            refuse_queued(&self.link, &Failure::Unavailable);
+        }
         loop {
             tokio::select! {
                 control = self.controls.recv() => match control {
@@ -326,6 +329,7 @@ impl Supervisor {
             let left = until.saturating_sub(clock::now());
             tokio::select! {
                 () = sleep(Duration::from_millis(left)) => return Phase::Connecting,
+                () = first_deadline(&self.link) => self.link.port.expire(clock::now()),
                 control = self.controls.recv() => if let Some(phase) = interrupt(control) {
                     return phase;
                 },
@@ -389,11 +393,20 @@ async fn waited(
             control = controls.recv() => if let Some(phase) = interrupt(control) {
                 return Err(Interrupted::By(phase));
             },
+            () = first_deadline(link) => link.port.expire(clock::now()),
             () = sleep(Duration::from_millis(grace)), if link.port.is_open() => {
                 link.port.shut();
                 refuse_queued(link, &Failure::Unavailable);
             }
         }
+    }
+}
+
+/// Waits until somebody who is queued has waited long enough.
+async fn first_deadline(link: &Link) {
+    match link.port.first_deadline() {
+        Some(at) => sleep(Duration::from_millis(at.saturating_sub(clock::now()))).await,
+        None => std::future::pending().await,
     }
 }
 

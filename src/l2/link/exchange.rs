@@ -45,6 +45,14 @@ impl Sent {
         self.parts.iter_mut().flat_map(Part::waiting)
     }
 
+    /// The reads that may be sent once more over another link.
+    pub(super) fn reads_again(&mut self, most: u32) -> Vec<Operation> {
+        let reads = self.parts.iter_mut().flat_map(Part::reads);
+        reads
+            .filter_map(|(key, waiting)| waiting.again(key, most))
+            .collect()
+    }
+
     /// Ends everything that still waits.
     pub(super) fn abort(&mut self, failure: &Failure) {
         for waiting in self.waiting() {
@@ -150,6 +158,13 @@ impl Serving<'_> {
             .any(|waiting| waiting.waits() && waiting.deadline != clock::NEVER);
         let failed = matches!(&value, Value::ServerError(error) if fails(&Err(Failure::Refused(error.clone()))));
         if waited {
+            let mut budget = self.link.budget.lock();
+            if failed {
+                budget.on_failure();
+            } else {
+                budget.on_success();
+            }
+            drop(budget);
             self.judge(generation, Outcome { ok: !failed, slow });
         }
         match (part, value) {
@@ -234,6 +249,9 @@ impl Serving<'_> {
         }
         if missed > 0 {
             self.link.counters.l2_timeouts.fetch_add(missed, Relaxed);
+            let mut budget = self.link.budget.lock();
+            (0..missed.min(100)).for_each(|_| budget.on_timeout());
+            drop(budget);
             self.link
                 .counters
                 .l2_errors
@@ -258,6 +276,7 @@ impl Serving<'_> {
             request: Request::Raw(cmd),
             deadline,
             settle,
+            tries: 0,
         };
         for batch in batch::cut([operation].into()) {
             self.send(batch);

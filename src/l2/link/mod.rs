@@ -1,5 +1,6 @@
 //! Serves one live connection: sends what is queued, settles what is answered or late (`exchange`), drains the journal
 //! (`drain`). `watch` tells when it is in trouble. Owns no reconnect: it ends, with the reason, and the supervisor goes on.
+//! Reads that were in flight when the link broke are queued again for the next one.
 
 mod drain;
 mod exchange;
@@ -222,11 +223,15 @@ impl<'a> Serving<'a> {
         }
         self.link.port.set_generation(0);
         self.settle_ready();
+        refuse_queued(self.link, &Failure::Disconnected);
+        let most = self.setting.redis.max_retries;
         for sent in self.sent.values_mut() {
+            if matches!(end, End::Lost(_)) && self.link.budget.lock().allows() {
+                self.link.port.requeue(sent.reads_again(most));
+            }
             sent.abort(&Failure::Disconnected);
         }
         self.link.port.forget_sent();
-        refuse_queued(self.link, &Failure::Disconnected);
         {
             let mut status = self.link.status.lock();
             status.in_flight = 0;

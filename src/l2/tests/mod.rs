@@ -99,8 +99,9 @@ impl Story {
                     let _ = late.send(reply);
                 }))
             }),
+            tries: 0,
         };
-        if let Err(refused) = self.link.port.submit(operation) {
+        if let Some(refused) = self.link.port.submit(operation) {
             refused.refuse(Failure::Unavailable);
         }
         self.link.port.wake();

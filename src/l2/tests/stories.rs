@@ -449,3 +449,36 @@ async fn a_spent_quota_costs_no_further_command_for_half_a_minute_at_least() {
     assert!((3..=12).contains(&probes), "{probes}");
     assert_eq!(server.dials().len(), 1, "the link is kept");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_was_lost_with_its_link_is_sent_again_within_its_deadline_and_a_write_is_not() {
+    let server = Server::new();
+    server.put("k", "v");
+    let story = Story::up(Arc::clone(&server), json!({})).await;
+    server.freeze(true);
+    let (read, _) = story.ask(Request::Get(b"k".as_slice().into()));
+    let (write, _) = story.ask(Request::Write(unlink("t:w"), vec![Arc::from(&b"t:w"[..])]));
+    pass(10).await;
+    server.sever();
+    pass(1).await;
+    server.freeze(false);
+    assert_eq!(write.await.unwrap(), Err(Failure::Disconnected));
+    assert_eq!(read.await.unwrap(), Ok(text("v")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_is_not_kept_for_a_link_that_does_not_come_back() {
+    for retries in [0, 5] {
+        let server = Server::new();
+        let options = json!({ "redis": { "host": "memory", "maxRetriesPerRequest": retries } });
+        let story = Story::up(Arc::clone(&server), options).await;
+        server.freeze(true);
+        let (read, _) = story.ask(Request::Get(b"k".as_slice().into()));
+        pass(10).await;
+        server.die();
+        let (end, ms) = timed(read).await;
+        assert_eq!(end.unwrap(), Err(Failure::Disconnected));
+        let most = if retries == 0 { 1 } else { 251 };
+        assert!(ms <= most, "{ms} ms with {retries} retries");
+    }
+}
