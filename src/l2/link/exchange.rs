@@ -140,14 +140,11 @@ impl Serving<'_> {
                     self.settle_part(part, value, sent.generation, slow);
                 }
             }
+            // The link is at its end, which decides what becomes of those who wait.
             Err(error) => {
-                for mut part in sent.parts {
-                    part.waiting()
-                        .for_each(|waiting| waiting.settle(Err(Failure::Disconnected)));
-                }
-                if self.end.is_none() && error.is_unrecoverable_error() {
-                    self.end = Some(End::Lost(handshake::describe(&error)));
-                }
+                self.sent.insert(id, sent);
+                let lost = || End::Lost(handshake::describe(&error));
+                self.end.get_or_insert_with(lost);
             }
         }
     }
