@@ -40,7 +40,7 @@ test('without memory Redis is read from and deleted in, and what is set stays he
 
   await server.command('CONFIG', 'SET', 'maxmemory', '0')
   await until(async () => (await cache.set('probe', 1), mode(cache) === 'tiered'))
-  assert.deepEqual(modes, ['reads-only', 'tiered'])
+  assert.deepEqual(modes.slice(modes.indexOf('reads-only')), ['reads-only', 'tiered'])
   await cache.set('fresh', 2)
   assert.equal(await server.command('GET', `${cache.prefix}fresh`), '2')
 })

@@ -10,7 +10,7 @@ const { after, before, describe, test } = require('node:test')
 const { cacheError, openCache, openOn, ownNamespace } = require('./support/cache.js')
 const { makeCertificates } = require('./support/certs.js')
 const { runScript } = require('./support/child.js')
-const { startProxy } = require('./support/counting-proxy.js')
+const { startProxy } = require('./support/fault-proxy.js')
 const { freePort, startRedis } = require('./support/redis.js')
 const { steadily, until } = require('./support/wait.js')
 

@@ -6,7 +6,7 @@ const assert = require('node:assert/strict')
 const { describe, test } = require('node:test')
 const { cacheError, openCache, openOn, ownNamespace } = require('./support/cache.js')
 const { runScript } = require('./support/child.js')
-const { startProxy } = require('./support/counting-proxy.js')
+const { startProxy } = require('./support/fault-proxy.js')
 const { freePort, startRedis } = require('./support/redis.js')
 const { eventOf, steadily, timed, until } = require('./support/wait.js')
 

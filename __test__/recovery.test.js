@@ -5,7 +5,7 @@
 const assert = require('node:assert/strict')
 const { describe, test } = require('node:test')
 const { openCache, openOn, ownNamespace } = require('./support/cache.js')
-const { startProxy } = require('./support/counting-proxy.js')
+const { startProxy } = require('./support/fault-proxy.js')
 const { freePort, startRedis } = require('./support/redis.js')
 const { steadily, timed, until } = require('./support/wait.js')
 

@@ -7,7 +7,7 @@ const { after, before, test } = require('node:test')
 const { Worker } = require('node:worker_threads')
 const { openCache } = require('./support/cache.js')
 const { root, runScript } = require('./support/child.js')
-const { startProxy } = require('./support/counting-proxy.js')
+const { startProxy } = require('./support/fault-proxy.js')
 const { startRedis } = require('./support/redis.js')
 const { eventOf, until } = require('./support/wait.js')
 

@@ -6,7 +6,7 @@ const assert = require('node:assert/strict')
 const { performance } = require('node:perf_hooks')
 const { describe, test } = require('node:test')
 const { openOn } = require('../support/cache.js')
-const { startProxy } = require('../support/counting-proxy.js')
+const { startProxy } = require('../support/fault-proxy.js')
 const { startRedis } = require('../support/redis.js')
 const { until } = require('../support/wait.js')
 

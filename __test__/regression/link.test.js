@@ -8,7 +8,7 @@ const net = require('node:net')
 const { describe, test } = require('node:test')
 const { cacheError, openCache, openOn, ownNamespace } = require('../support/cache.js')
 const { runScript } = require('../support/child.js')
-const { startProxy } = require('../support/counting-proxy.js')
+const { startProxy } = require('../support/fault-proxy.js')
 const { freePort, startRedis } = require('../support/redis.js')
 const { until } = require('../support/wait.js')
 

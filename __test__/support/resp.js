@@ -118,4 +118,24 @@ async function connect({ tls: secure, username = 'default', password, ...address
   return client
 }
 
-module.exports = { connect }
+/**
+ * Where the reply that begins at `at` ends, RESP3 included; `undefined` if not all of it is there yet.
+ * @param {Buffer} buffer
+ * @param {number} at
+ */
+function replyEnd(buffer, at) {
+  const lineEnd = buffer.indexOf(CRLF, at)
+  if (lineEnd < 0) return undefined
+  const type = buffer.toString('latin1', at, at + 1)
+  const count = Number(buffer.toString('latin1', at + 1, lineEnd))
+  let end = lineEnd + 2
+  if ('$=!'.includes(type)) {
+    if (count >= 0) end += count + 2
+    return end <= buffer.length ? end : undefined
+  }
+  const items = '*>~'.includes(type) ? count : type === '%' ? 2 * count : 0
+  for (let item = 0; item < items && end !== undefined; item++) end = replyEnd(buffer, end)
+  return end
+}
+
+module.exports = { connect, replyEnd }

@@ -21,9 +21,9 @@ use crate::{
     },
     error::CacheError,
     l2::{
-        Link,
+        Control, Link,
         link::meaning_of,
-        port::{Failure, Late, Operation, Reply, Request},
+        port::{Failure, Late, Operation, Reply, Request, once},
     },
     resilience::classify::Meaning,
     telemetry::counters::ErrorClass,
@@ -281,12 +281,32 @@ impl Cache {
             Some(Decoded::Corrupt) => {
                 self.counters.l2_errors.count(ErrorClass::Corrupt);
                 if current {
-                    self.discard(&read.key);
+                    self.discard_or_renew(&read.key);
                 }
                 Found::Miss(true)
             }
             Some(Decoded::Foreign) | None => Found::Miss(false),
         }
+    }
+
+    /// What Redis gave for `key` is none of its values: either it is damaged, or the link is out of step and this was the
+    /// answer to another question. A ping with a word of its own tells: the entry goes, or the link. Should the word be
+    /// taken for a value, it is an envelope of no known version, and so a miss.
+    fn discard_or_renew(self: &Arc<Self>, key: &Key) {
+        let word = [&wire::MAGIC[..], &[0xff], &fastrand::u64(..).to_be_bytes()].concat();
+        let generation = self.generation_in_use();
+        let mut ping = redis::cmd("PING");
+        ping.arg(&word);
+        let (cache, key) = (Arc::clone(self), Arc::clone(key));
+        let settle = once(move |reply| {
+            if reply == Ok(Value::BulkString(word)) {
+                cache.discard(&key);
+            } else if let Some(link) = &cache.link {
+                link.control(Control::Renew(generation));
+            }
+        });
+        self.submit(Request::Raw(ping), self.deadline(), settle);
+        self.wake();
     }
 
     fn decode(&self, key: &Key, data: Bytes) -> Decoded {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::{Kind, Left, Life, Payload, is_safe_integer};
 
 /// Two bytes that no JSON, no UTF-8 text and no digits begin with.
-const MAGIC: [u8; 2] = [0xF5, 0xEC];
+pub const MAGIC: [u8; 2] = [0xF5, 0xEC];
 const VERSION: u8 = 1;
 const FLAG_STALE: u8 = 0x10;
 const FLAG_EPOCH: u8 = 0x20;

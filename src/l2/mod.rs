@@ -113,6 +113,8 @@ pub trait Application: Send + Sync {
 pub enum Control {
     /// A lazy link is wanted now.
     Connect,
+    /// The link of this generation answers one question with the answer to another: it is to be made anew.
+    Renew(u64),
     /// Memory mode is forced (`true`) or left.
     MemoryMode(bool),
     /// Finish what is in flight, at most a second, and stop for good.

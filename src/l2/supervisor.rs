@@ -128,7 +128,7 @@ impl Supervisor {
                 control = self.controls.recv() => match control {
                     Some(Control::Connect) if self.link.port.is_open() => break,
                     Some(Control::MemoryMode(false)) => break,
-                    Some(Control::Connect) => (),
+                    Some(Control::Connect | Control::Renew(_)) => (),
                     Some(Control::MemoryMode(true)) => self.link.port.shut(),
                     Some(Control::Close(done)) => return Phase::Closed(Some(done)),
                     None => return Phase::Closed(None),
@@ -433,7 +433,7 @@ impl From<Refusal> for Interrupted {
 /// What a control means while there is no link.
 fn interrupt(control: Option<Control>) -> Option<Phase> {
     match control {
-        Some(Control::Connect | Control::MemoryMode(false)) => None,
+        Some(Control::Connect | Control::MemoryMode(false) | Control::Renew(_)) => None,
         Some(Control::MemoryMode(true)) => Some(Phase::Idle),
         Some(Control::Close(done)) => Some(Phase::Closed(Some(done))),
         None => Some(Phase::Closed(None)),

@@ -169,6 +169,13 @@ impl<'a> Serving<'a> {
     fn control(&mut self, control: Control) {
         match control {
             Control::Connect | Control::MemoryMode(false) => (),
+            Control::Renew(generation) => {
+                if generation == self.link.port.generation() {
+                    let text =
+                        "an answer did not belong to its question: the connection is out of step";
+                    self.end = Some(End::Lost(LastError::new("EPROTO", text)));
+                }
+            }
             Control::MemoryMode(true) => self.end = Some(End::Memory),
             Control::Close(done) => self.end = Some(End::Closed(done)),
         }
