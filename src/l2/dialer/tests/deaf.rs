@@ -1,6 +1,9 @@
 //! Addresses that swallow everything.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
 
 use tokio::net::TcpSocket;
 
@@ -52,10 +55,13 @@ impl Deaf {
         let table = fs::read_to_string("/proc/net/tcp").unwrap();
         let fields = table
             .lines()
-            .map(|line| line.split_whitespace().skip(2).take(2).collect::<Vec<_>>());
-        fields
-            .filter(|fields| *fields == [remote.as_str(), "02"])
-            .count()
+            .map(|line| line.split_whitespace().skip(1).take(3).collect::<Vec<_>>());
+        let waiting = fields.filter(|fields| fields.get(1..) == Some(&[remote.as_str(), "02"]));
+        // A table that changes while it is read may list a socket twice; its local address tells.
+        waiting
+            .filter_map(|fields| fields.first().copied())
+            .collect::<HashSet<_>>()
+            .len()
     }
 }
 
