@@ -1,0 +1,99 @@
+'use strict'
+
+// What docs/security.md promises of rights: the whole API works for a user who has exactly the commands that it lists.
+
+const assert = require('node:assert/strict')
+const fs = require('node:fs')
+const path = require('node:path')
+const { test } = require('node:test')
+const { openCache } = require('./support/cache.js')
+const { root } = require('./support/child.js')
+const { startRedis } = require('./support/redis.js')
+
+/** The rule as the document has it, for the namespace `app`. */
+function documentedRule() {
+  const text = fs.readFileSync(path.join(root, 'docs', 'security.md'), 'utf8')
+  const [, rule] = /ACL SETUSER app on '>secret' (.*)/.exec(text)
+  return rule.split(' ').map((word) => word.replaceAll("'", ''))
+}
+
+/** Every documented operation, as a list of what was answered. */
+async function everything(cache) {
+  await cache.set('k', { v: 1 })
+  await cache.setMany({ a: { v: 2 }, b: 3 })
+  const seen = [
+    await cache.command('GET', ['app:b']),
+    await cache.getMany(['k', 'a', 'b', 'none']),
+    await cache.has('k'),
+    await cache.set('new', 1, { onlyIf: 'absent' }),
+    await cache.touch('k', 60_000),
+    await cache.touch('a', null),
+    (await cache.ttl('k')) > 0,
+    await cache.markStale('a'),
+    await cache.increment('n', 2, { ttl: 60_000 }),
+    await cache.increment('n'),
+    await cache.markStale('n'),
+    await cache.getOrSet('made', () => 'made'),
+    await cache.delete('b'),
+    await cache.deleteMany(['new', 'none']),
+    (await cache.ping()) >= 0,
+  ]
+  const keys = []
+  for await (const key of cache.keys('*')) keys.push(key)
+  seen.push(keys.toSorted(), await cache.deletePattern('m*'))
+  await cache.clear()
+  return [...seen, await cache.get('k')]
+}
+
+async function withRule(t, rule) {
+  const server = await startRedis()
+  t.after(() => server.stop())
+  await server.command('ACL', 'SETUSER', 'app', 'on', '>secret', ...rule)
+  const redis = { host: '127.0.0.1', port: server.port, username: 'app', password: 'secret' }
+  const cache = openCache(t, { redis, namespace: 'app', l1: false, strict: true })
+  return { server, cache }
+}
+
+const ANSWERS = [
+  '3',
+  [{ v: 1 }, { v: 2 }, 3, undefined],
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  2,
+  3,
+  true,
+  'made',
+  true,
+  1,
+  true,
+  ['a', 'k', 'made'],
+  1,
+  undefined,
+]
+
+test('the whole API works under exactly the documented rule, and nothing is refused', async (t) => {
+  const { server, cache } = await withRule(t, documentedRule())
+  await cache.ready()
+  assert.deepEqual(await everything(cache), ANSWERS)
+  const log = await server.command('ACL', 'LOG')
+  assert.deepEqual(log, [])
+})
+
+test('no command of the rule is superfluous', async (t) => {
+  const rule = documentedRule()
+  for (const dropped of rule.filter((word) => word.startsWith('+'))) {
+    const { server, cache } = await withRule(
+      t,
+      rule.filter((word) => word !== dropped),
+    )
+    await cache.ready({ timeout: 2_000 }).catch(() => 'not ready without it')
+    await everything(cache).catch(() => 'refused without it')
+    const log = await server.command('ACL', 'LOG')
+    assert.notDeepEqual(log, [], `${dropped} is never missed`)
+    await cache.close()
+  }
+})
