@@ -17,6 +17,7 @@ pub mod journal;
 pub mod mode;
 pub mod patience;
 mod patterns;
+pub mod quota;
 pub mod ramp;
 pub mod state;
 mod window;
