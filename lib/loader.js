@@ -62,7 +62,13 @@ function getOrSet(handle, key, factory, opts) {
 function loadOf(handle, key, factory, read, fresh) {
   checkKey(key)
   refuseStaleInPlain(read, handle)
-  const { signal, strict = handle.shared.config['loader']?.strict, factoryTimeout, l2SoftTimeout, ...entry } = read
+  const {
+    signal,
+    strict = handle.shared.config['loader']?.strict,
+    factoryTimeout,
+    l2SoftTimeout,
+    ...entry
+  } = read
   const call = { ...(signal && { signal }), ...(strict !== undefined && { strict }) }
   const times = {
     ...(factoryTimeout !== undefined && { factoryTimeout }),

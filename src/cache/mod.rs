@@ -114,12 +114,8 @@ impl Cache {
             None => None,
         };
         let lru = redis.is_none();
-        let linked = redis.map(|redis| {
-            (
-                Link::new(id, &redis, &config.l2, Arc::clone(&counters)),
-                redis,
-            )
-        });
+        let linked =
+            redis.map(|redis| (Link::new(id, &config, &redis, Arc::clone(&counters)), redis));
         let cache = Arc::new(Self {
             id,
             name,

@@ -137,6 +137,9 @@ impl Application for Notices {
             Event::Warning { code, message } => {
                 json!({ "type": "warning", "code": code, "message": message })
             }
+            Event::Quota { used, limit, ratio } => {
+                json!({ "type": "quota", "used": used, "limit": limit, "ratio": ratio })
+            }
             Event::Closed => json!({ "type": "closed" }),
         });
     }

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 
 use super::Cache;
 use crate::{
+    clock,
     entry::Payload,
     l1::Figures,
-    resilience::{breaker::BreakerState, mode::Mode, state::LinkState},
+    resilience::{breaker::BreakerState, mode::Mode, quota::Usage, state::LinkState},
     telemetry::{
         counters::EvictionCause,
         prometheus::{self, Snapshot},
@@ -37,7 +38,7 @@ impl Cache {
                 "l1": self.l1_health(figures),
                 "l2": self.l2_health(),
                 "pending_invalidations": self.pending_invalidations(),
-                "quota": null,
+                "quota": self.quota_health(),
                 "advice": self.advice(),
             },
         });
@@ -191,6 +192,25 @@ impl Cache {
         self.link.as_ref().map_or(0, |link| link.port.journaled())
     }
 
+    fn quota_usage(&self) -> Option<Usage> {
+        let quota = self.link.as_ref()?.quota.as_ref()?;
+        Some(quota.lock().usage(clock::unix()))
+    }
+
+    fn quota_health(&self) -> Value {
+        self.quota_usage().map_or(Value::Null, |usage| {
+            json!({
+                "used": usage.used,
+                "limit": usage.limit,
+                "ratio": usage.ratio,
+                "window": usage.window.as_str(),
+                "resets_at": iso(usage.resets_at),
+                "source": usage.source.as_str(),
+                "forecast_at": usage.forecast_at.map(iso),
+            })
+        })
+    }
+
     fn advice(&self) -> Value {
         let mut list = Vec::new();
         let mut say =
@@ -205,6 +225,19 @@ impl Cache {
             say(
                 "namespace-empty",
                 "Set a namespace, so that keys do not collide with other programs' and clear() is possible.",
+            );
+        }
+        let warn_at = self
+            .config
+            .quota
+            .as_ref()
+            .and_then(|quota| quota.warn_at.first());
+        if let (Some(usage), Some(at)) = (self.quota_usage(), warn_at)
+            && usage.ratio >= *at
+        {
+            say(
+                "quota-nearly-used",
+                "The plan's commands are nearly used up: raise l1.ttl, use getMany, or take a larger plan.",
             );
         }
         if self.short_ttl.load(Relaxed) || self.config.l2.ttl_ms.is_some_and(|ms| ms < SHORT_TTL_MS)
@@ -271,7 +304,7 @@ impl Cache {
             l2_state: self.state().as_str(),
             breaker_state: self.breaker_state(),
             pending_invalidations: self.pending_invalidations() as u64,
-            quota_used_ratio: None,
+            quota_used_ratio: self.quota_usage().map(|usage| usage.ratio),
             version: env!("CARGO_PKG_VERSION"),
             mode: self.mode(),
         };

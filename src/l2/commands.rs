@@ -156,6 +156,22 @@ pub fn increment(key: &[u8], by: i64, ttl_ms: Option<u64>) -> Cmd {
     cmd
 }
 
+/// Adds to a field of a hash; the reply is its sum.
+#[must_use]
+pub fn add(key: &str, field: &str, by: u64) -> Cmd {
+    let mut cmd = redis::cmd("HINCRBY");
+    cmd.arg(key).arg(field).arg(by);
+    cmd
+}
+
+/// Gives a key a life.
+#[must_use]
+pub fn expire(key: &str, ms: u64) -> Cmd {
+    let mut cmd = redis::cmd("PEXPIRE");
+    cmd.arg(key).arg(ms);
+    cmd
+}
+
 /// The bytes of a string reply.
 #[must_use]
 #[expect(

@@ -34,18 +34,31 @@ use self::{
     status::Status,
 };
 use crate::{
-    clock::{millis, now},
-    config::{Config, L2, Redis, SoftTimeout},
+    clock::{self, millis, now},
+    config::{self, Config, Redis, SoftTimeout, Window},
     resilience::{
         budget::RetryBudget,
         gate::{Gate, Kind},
         journal::Journal,
         mode::Mode,
         patience::{Patience, Rule},
+        quota::{self, Quota},
         state::{self, LinkState},
     },
     telemetry::counters::Counters,
 };
+
+fn quota_of(given: &config::Quota) -> Mutex<Quota> {
+    let settings = quota::Settings {
+        commands: given.commands,
+        window: match given.window {
+            Window::Day => quota::calendar::Window::Day,
+            Window::Month => quota::calendar::Window::Month,
+        },
+        warn_at: given.warn_at.clone(),
+    };
+    Mutex::new(Quota::new(settings, clock::unix()))
+}
 
 impl From<SoftTimeout> for Rule {
     fn from(given: SoftTimeout) -> Self {
@@ -58,7 +71,7 @@ impl From<SoftTimeout> for Rule {
 }
 
 /// Something the application may want to know of the link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Redis is in use (again).
     Ready,
@@ -86,6 +99,15 @@ pub enum Event {
         code: &'static str,
         /// What it is and what to do.
         message: String,
+    },
+    /// A share of the plan's commands is used that was to be told of.
+    Quota {
+        /// Commands of this window.
+        used: u64,
+        /// How many there may be.
+        limit: u64,
+        /// The one by the other.
+        ratio: f64,
     },
     /// The link is closed for good.
     Closed,
@@ -143,6 +165,10 @@ pub struct Link {
     pub patience: Mutex<Patience>,
     /// Whether reads that were lost with a link may be sent again.
     pub budget: Mutex<RetryBudget>,
+    /// How much of the plan is used, if one was given.
+    pub quota: Option<Mutex<Quota>>,
+    /// How many of the commands that were sent it knows of.
+    spent: AtomicU64,
     /// Whether the server takes writes.
     gate: Mutex<Gate>,
     /// When the read was sent that somebody waited out without a byte coming; 0 if nobody did.
@@ -155,11 +181,12 @@ impl Link {
     #[must_use]
     pub fn new(
         cache: u64,
+        config: &Config,
         redis: &Redis,
-        tier: &L2,
         counters: Arc<Counters>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Control>) {
         let (control, controls) = mpsc::unbounded_channel();
+        let tier = &config.l2;
         let link = Self {
             cache,
             port: Port::new(),
@@ -171,6 +198,8 @@ impl Link {
             counters,
             patience: Mutex::new(Patience::new(tier.soft_timeout.into(), tier.timeout_ms())),
             budget: Mutex::default(),
+            quota: config.quota.as_ref().map(quota_of),
+            spent: AtomicU64::new(0),
             gate: Mutex::default(),
             unanswered: AtomicU64::new(0),
             control,

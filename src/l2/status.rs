@@ -33,6 +33,10 @@ pub struct Server {
     pub total_connections: Option<u64>,
     /// Keys in our database.
     pub total_keys: Option<u64>,
+    /// Connections it has now.
+    pub connected_clients: Option<u64>,
+    /// Connections it takes at most.
+    pub max_clients: Option<u64>,
     /// Whether it is reading its data set from disk.
     pub loading: bool,
     /// Whether it is a replica.
@@ -55,6 +59,8 @@ impl Server {
         Self {
             total_commands,
             total_connections: number("total_connections_received"),
+            connected_clients: number("connected_clients"),
+            max_clients: number("maxclients"),
             // A server that gives figures but has no line for the database has no key in it.
             total_keys: keys.or(total_commands.map(|_| 0)),
             loading: field("loading").is_some_and(|text| text.trim() == "1"),
@@ -138,7 +144,7 @@ impl Status {
 mod tests {
     use super::*;
 
-    const INFO: &str = "# Server\r\nredis_version:7.0.15\r\n# Persistence\r\nloading:0\r\n# Stats\r\n\
+    const INFO: &str = "# Server\r\nredis_version:7.0.15\r\n# Persistence\r\nloading:0\r\n# Clients\r\nconnected_clients:3\r\nmaxclients:10000\r\n# Stats\r\n\
         total_connections_received:65\r\ntotal_commands_processed:267\r\n# Replication\r\nrole:master\r\n\
         # Keyspace\r\ndb0:keys=13,expires=2,avg_ttl=5\r\ndb10:keys=4,expires=0,avg_ttl=0\r\n";
 
@@ -149,6 +155,8 @@ mod tests {
             total_commands: Some(267),
             total_connections: Some(65),
             total_keys: Some(13),
+            connected_clients: Some(3),
+            max_clients: Some(10_000),
             loading: false,
             replica: false,
         };

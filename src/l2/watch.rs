@@ -131,8 +131,22 @@ impl Serving<'_> {
         next.into_iter().chain(others.into_iter().flatten()).min()
     }
 
+    /// The interval of the tick, longer as the plan's commands near their end.
+    fn stretched(&self, interval: u64) -> u64 {
+        let quota = self.link.quota.as_ref();
+        let factor = quota.map_or(1.0, |quota| quota.lock().tick_factor(clock::unix()));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "an interval times 1 to 10"
+        )]
+        let stretched = (interval as f64 * factor) as u64;
+        stretched
+    }
+
     fn next_tick(&self) -> Option<u64> {
-        let interval = millis(self.setting.config.health.interval?);
+        let interval = self.stretched(millis(self.setting.config.health.interval?));
         let idle = self.watch.last_tick.max(self.watch.last_traffic) + interval;
         let busy = self.watch.last_tick + interval.max(BUSY_TICK_MS);
         Some(idle.min(busy))
@@ -329,7 +343,13 @@ impl Serving<'_> {
 
     fn tick(&mut self, now: u64) {
         self.watch.last_tick = now;
-        let watched = std::mem::take(&mut self.link.status.lock().watched);
+        let mut watched = std::mem::take(&mut self.link.status.lock().watched);
+        watched |= self
+            .setting
+            .config
+            .quota
+            .as_ref()
+            .is_some_and(|quota| quota.connections.is_some());
         let timeout = millis(self.setting.config.health.timeout);
         if watched && !self.watch.info_refused {
             self.start_ping(redis::cmd("INFO"), Purpose::Figures, now, timeout);
@@ -395,6 +415,8 @@ impl Serving<'_> {
             Some(info) => {
                 status.info = String::from_utf8_lossy(&info).into_owned();
                 status.server = Server::parse(&status.info, self.setting.redis.db);
+                drop(status);
+                self.note_connections();
             }
             None => self.watch.info_refused = true,
         }

@@ -213,7 +213,10 @@ impl Serving<'_> {
         match meaning_of(&error) {
             Meaning::Credentials => self.end = Some(End::Rejected(last())),
             Meaning::Role => self.end = Some(End::Role(last())),
-            Meaning::Quota => self.quota_is_spent(),
+            Meaning::Quota => {
+                self.note_refusal(&server_text(&error));
+                self.quota_is_spent();
+            }
             Meaning::NotReady
             | Meaning::DeletesOnly
             | Meaning::NoWrites

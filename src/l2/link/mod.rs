@@ -4,6 +4,7 @@
 
 mod drain;
 mod exchange;
+mod spending;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -159,6 +160,8 @@ impl<'a> Serving<'a> {
             self.settle_ready();
             self.clear_doubt();
             self.follow_condition();
+            self.spend();
+            self.write_spending();
             if let Some(end) = self.end.take() {
                 break end;
             }

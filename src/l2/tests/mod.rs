@@ -50,7 +50,7 @@ impl Story {
         let config = Arc::new(Config::parse(&options.to_string()).expect("sound options"));
         let redis = Arc::new(config.redis.clone().expect("redis was given"));
         let counters = Arc::new(Counters::default());
-        let (link, controls) = Link::new(0, &redis, &config.l2, counters);
+        let (link, controls) = Link::new(0, &config, &redis, counters);
         let ear = Arc::new(Ear::default());
         let timeout_ms = config.l2.timeout_ms();
         let setting = Setting {

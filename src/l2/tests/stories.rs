@@ -352,7 +352,11 @@ async fn closing_settles_what_is_pending_within_a_second() {
 fn modes(events: &[Event]) -> Vec<&'static str> {
     let modes = events.iter().filter_map(|event| match event {
         Event::Mode { to, .. } => Some(*to),
-        Event::Ready | Event::Reconnecting { .. } | Event::Warning { .. } | Event::Closed => None,
+        Event::Ready
+        | Event::Reconnecting { .. }
+        | Event::Warning { .. }
+        | Event::Quota { .. }
+        | Event::Closed => None,
     });
     modes.collect()
 }

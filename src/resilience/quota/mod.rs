@@ -170,13 +170,13 @@ impl Quota {
     /// other.
     pub fn flush_due(&mut self, now: u64) -> Option<Flush> {
         self.roll(now);
-        let waited = self
+        let since_last = self
             .last_flush
             .map_or(u64::MAX, |at| now.saturating_sub(at));
-        let wanted = self.total.is_none()
+        let is_worth_it = self.total.is_none()
             || self.pending >= ENOUGH
-            || (self.pending > 0 && waited >= AT_LAST_MS);
-        if self.flushing || waited < EVERY_MS || !wanted {
+            || (self.pending > 0 && since_last >= AT_LAST_MS);
+        if self.flushing || since_last < EVERY_MS || !is_worth_it {
             return None;
         }
         self.last_flush = Some(now);
@@ -231,6 +231,12 @@ impl Quota {
         self.roll(now);
         let ratio = share(open, limit);
         self.connections_passed.reach(&self.settings.warn_at, ratio)
+    }
+
+    /// Whether the total of this window is known.
+    #[must_use]
+    pub const fn is_anchored(&self) -> bool {
+        self.total.is_some()
     }
 
     /// The figures.
