@@ -1,6 +1,7 @@
 'use strict'
 
-// `npm run bench`: the addon and the peers it is compared with, then benchmark/run.js with the arguments given.
+// `npm run bench` and `npm run chaos`: the addon and the peers it is compared with, then the program of benchmark/ that is
+// named first, with the arguments that follow.
 
 const path = require('node:path')
 const { ensureBuilt, ensureDependencies, ensurePrograms } = require('./setup.js')
@@ -13,8 +14,10 @@ async function main() {
   const folder = path.join(root, 'benchmark')
   const { code } = await run('npm', ['ci', '--no-audit', '--no-fund'], { cwd: folder })
   if (code !== 0) throw new Error('npm ci failed in benchmark/')
-  const options = { cwd: folder, stdio: 'inherit', shell: false }
-  process.exitCode = (await run(process.execPath, ['run.js', ...process.argv.slice(2)], options)).code
+  const [program, ...words] = process.argv.slice(2)
+  // Files that the arguments name are meant from where the command was typed.
+  const options = { cwd: process.env.INIT_CWD ?? root, stdio: 'inherit', shell: false }
+  process.exitCode = (await run(process.execPath, [path.join(folder, program), ...words], options)).code
 }
 
 main().catch((error) => {

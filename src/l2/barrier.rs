@@ -29,7 +29,7 @@ const EXCHANGE_MS: u64 = 5_000;
 pub enum Unconfirmed {
     /// The connection or the server failed.
     Failed,
-    /// The server takes no writes at the moment: it can be read from, but for what is journaled.
+    /// The server takes no such writes at the moment: it can be read from, but for what is journaled.
     Gated,
 }
 
@@ -188,7 +188,8 @@ impl Replay<'_> {
     }
 
     fn refused(&self, error: ServerError) -> Unconfirmed {
-        let gated = meaning_of(&error) == Meaning::NoWrites;
+        let meaning = meaning_of(&error);
+        let gated = matches!(meaning, Meaning::NoWrites | Meaning::DeletesOnly);
         self.link
             .heard_of_write(Kind::Deletion, &Err(Failure::Refused(error)));
         if gated {

@@ -18,7 +18,7 @@ use crate::{
     clock,
     resilience::{
         backoff::{Class, Failure},
-        classify::{Meaning, meaning},
+        classify::{Meaning, explained, meaning},
     },
 };
 
@@ -225,7 +225,7 @@ async fn ask_server(
         Some(Value::ServerError(error)) => {
             let text = server_text(&error);
             let refused = |class| {
-                let error = LastError::new(error.code(), with_hint(error.code(), &text));
+                let error = LastError::new(error.code(), explained(error.code(), &text));
                 Err(Refusal::new(class, error))
             };
             match meaning_of(&error) {
@@ -269,11 +269,11 @@ pub fn describe(error: &RedisError) -> LastError {
 fn describe_io(error: &RedisError, of_io: impl Fn(&io::Error) -> DialError) -> LastError {
     if let Some(code) = error.code() {
         let text = format!("{code} {}", error.detail().unwrap_or_default());
-        return LastError::new(code, with_hint(code, text.trim_end()));
+        return LastError::new(code, explained(code, text.trim_end()));
     }
     let text = error.to_string();
     if text.contains("authentication failed") {
-        return LastError::new("WRONGPASS", with_hint("WRONGPASS", &text));
+        return LastError::new("WRONGPASS", explained("WRONGPASS", &text));
     }
     let source =
         std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
@@ -286,13 +286,6 @@ fn describe_io(error: &RedisError, of_io: impl Fn(&io::Error) -> DialError) -> L
     let hint = "the answer is not Redis' protocol: is this the right port?";
     let first_line = text.lines().next().unwrap_or_default();
     LastError::new("EPROTO", format!("{first_line} ({hint})"))
-}
-
-fn with_hint(code: &str, text: &str) -> String {
-    match meaning(code, text).hint() {
-        Some(hint) => format!("{text} ({hint})"),
-        None => text.to_owned(),
-    }
 }
 
 fn refusal(error: &RedisError, protocol: ProtocolVersion, tls: bool) -> Refusal {

@@ -37,7 +37,6 @@ use crate::{
     clock::{self, millis, now},
     config::{self, Config, Redis, SoftTimeout, Window},
     resilience::{
-        budget::RetryBudget,
         gate::{Gate, Kind},
         journal::Journal,
         mode::Mode,
@@ -163,8 +162,6 @@ pub struct Link {
     pub counters: Arc<Counters>,
     /// How long callers who can make a value wait for Redis.
     pub patience: Mutex<Patience>,
-    /// Whether reads that were lost with a link may be sent again.
-    pub budget: Mutex<RetryBudget>,
     /// How much of the plan is used, if one was given.
     pub quota: Option<Mutex<Quota>>,
     /// How many of the commands that were sent it knows of.
@@ -197,7 +194,6 @@ impl Link {
             distrust_bare: AtomicBool::new(false),
             counters,
             patience: Mutex::new(Patience::new(tier.soft_timeout.into(), tier.timeout_ms())),
-            budget: Mutex::default(),
             quota: config.quota.as_ref().map(quota_of),
             spent: AtomicU64::new(0),
             gate: Mutex::default(),
@@ -244,6 +240,19 @@ impl Link {
     #[must_use]
     pub fn takes(&self, kind: Kind) -> bool {
         self.port.is_open() && (!self.port.is_gated() || self.gate.lock().admit(kind, now()))
+    }
+
+    /// How many of `wanted` deletions are to be sent now: all, or one to see whether the server takes any.
+    #[must_use]
+    pub fn takes_deletions(&self, wanted: usize) -> usize {
+        if wanted == 0 || !self.takes(Kind::Deletion) {
+            return 0;
+        }
+        if self.gate.lock().is_shut() {
+            1
+        } else {
+            wanted
+        }
     }
 
     /// What the server said to a write of this kind.

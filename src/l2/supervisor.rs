@@ -33,6 +33,7 @@ use crate::{
     resilience::{
         backoff::{Backoff, Class},
         breaker::BreakerState,
+        budget::RetryBudget,
         mode::Mode,
         ramp::FIRST_SHARE,
         state::Event as Step,
@@ -64,6 +65,7 @@ pub struct Supervisor {
     controls: mpsc::UnboundedReceiver<Control>,
     memory: Memory,
     backoff: Backoff,
+    budget: RetryBudget,
     old_protocol_until: u64,
     generation: u64,
     /// Until when operations may wait for the very first link.
@@ -96,6 +98,7 @@ pub fn start(
         controls,
         memory: Memory::default(),
         backoff: Backoff::new(),
+        budget: RetryBudget::default(),
         old_protocol_until: 0,
         generation: 0,
         grace_until,
@@ -228,7 +231,7 @@ impl Supervisor {
     }
 
     async fn serving(&mut self, connection: Connection) -> Phase {
-        let serving = Serving::new(&self.link, &self.setting, connection);
+        let serving = Serving::new(&self.link, &self.setting, &mut self.budget, connection);
         let end = serving.run(&mut self.controls).await;
         self.backoff.lost(clock::now());
         match end {

@@ -46,7 +46,7 @@ pub enum Meaning {
     Caller,
 }
 
-/// The first words that tell by themselves, longest known list first.
+/// The first words that tell by themselves.
 const CODES: [(&str, Meaning); 25] = [
     ("LOADING", Meaning::NotReady),
     ("MASTERDOWN", Meaning::NotReady),
@@ -106,23 +106,16 @@ pub fn meaning(code: &str, text: &str) -> Meaning {
     known.map_or(Meaning::Caller, |(_, meaning)| *meaning)
 }
 
-impl Meaning {
-    /// All meanings, in the order of the table.
-    pub const ALL: [Self; 12] = [
-        Self::NotReady,
-        Self::DeletesOnly,
-        Self::NoWrites,
-        Self::Role,
-        Self::Credentials,
-        Self::Forbidden,
-        Self::Quota,
-        Self::Capacity,
-        Self::Setup,
-        Self::OldProtocol,
-        Self::WrongType,
-        Self::Caller,
-    ];
+/// An error reply for people: its text, and what to do about it where that is known.
+#[must_use]
+pub fn explained(code: &str, text: &str) -> String {
+    match meaning(code, text).hint() {
+        Some(hint) => format!("{text} ({hint})"),
+        None => text.to_owned(),
+    }
+}
 
+impl Meaning {
     /// Whether the server is at fault, and all of it: what the breaker counts.
     #[must_use]
     pub const fn counts_against_server(self) -> bool {
@@ -167,6 +160,21 @@ impl Meaning {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const ALL: [Meaning; 12] = [
+        Meaning::NotReady,
+        Meaning::DeletesOnly,
+        Meaning::NoWrites,
+        Meaning::Role,
+        Meaning::Credentials,
+        Meaning::Forbidden,
+        Meaning::Quota,
+        Meaning::Capacity,
+        Meaning::Setup,
+        Meaning::OldProtocol,
+        Meaning::WrongType,
+        Meaning::Caller,
+    ];
 
     fn of(text: &str) -> Meaning {
         meaning(text.split(' ').next().unwrap_or_default(), text)
@@ -315,7 +323,7 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(of(text), expected, "{text}");
         }
-        for meaning in Meaning::ALL {
+        for meaning in ALL {
             assert!(
                 table.iter().any(|(_, seen)| *seen == meaning),
                 "{meaning:?}"
@@ -325,7 +333,7 @@ mod tests {
 
     #[test]
     fn what_somebody_has_to_repair_comes_with_a_hint() {
-        for meaning in Meaning::ALL {
+        for meaning in ALL {
             let ours = matches!(
                 meaning,
                 Meaning::OldProtocol | Meaning::WrongType | Meaning::Caller

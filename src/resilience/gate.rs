@@ -47,6 +47,12 @@ impl Gate {
         self.0 == State::Open
     }
 
+    /// Whether no writes are sent but probes.
+    #[must_use]
+    pub fn is_shut(&self) -> bool {
+        matches!(self.0, State::Shut { .. })
+    }
+
     /// Whether a write of this kind is sent now; one that is let through a closed gate is its probe.
     pub fn admit(&mut self, kind: Kind, now: u64) -> bool {
         match (&mut self.0, kind) {
@@ -106,7 +112,7 @@ mod tests {
     fn a_server_without_memory_still_gets_deletions_and_one_value_a_second() {
         let mut gate = Gate::default();
         assert!(gate.admit(Kind::Value, 0));
-        assert!(gate.on_refusal(Meaning::DeletesOnly, 0));
+        assert!(gate.on_refusal(Meaning::DeletesOnly, 0) && !gate.is_shut());
         assert!(!gate.on_refusal(Meaning::DeletesOnly, 0), "known already");
         assert!(gate.admit(Kind::Deletion, 1) && !gate.admit(Kind::Value, 999));
         assert!(
@@ -121,7 +127,7 @@ mod tests {
     fn a_server_that_refuses_all_writes_gets_one_a_second_of_either_kind() {
         let mut gate = Gate::default();
         gate.on_refusal(Meaning::NoWrites, 0);
-        assert!(!gate.admit(Kind::Deletion, 999));
+        assert!(gate.is_shut() && !gate.admit(Kind::Deletion, 999));
         assert!(gate.admit(Kind::Deletion, 1_000) && !gate.admit(Kind::Value, 1_500));
         assert!(gate.on_success(Kind::Deletion) && gate.is_open());
         assert!(

@@ -3,7 +3,7 @@
 use super::breaker::BreakerState;
 
 /// The tiers in use, from all to one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// L1, and Redis for everything.
     Tiered,

@@ -118,15 +118,6 @@ impl LinkState {
     pub const fn is_up(self) -> bool {
         matches!(self, Self::Up)
     }
-
-    /// Whether a socket is open or being opened.
-    #[must_use]
-    pub const fn is_linked(self) -> bool {
-        matches!(
-            self,
-            Self::Connecting | Self::Recovering | Self::Up | Self::Suspect
-        )
-    }
 }
 
 /// Whether a link that is up has become doubtful: three deadlines were missed in a

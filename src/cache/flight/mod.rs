@@ -190,8 +190,12 @@ impl Cache {
             self.watch_flights(until);
             return None;
         }
+        let key = Arc::clone(&flight.key);
         drop(flights);
         self.counters.l2_soft_timeouts.fetch_add(1, Relaxed);
+        if self.serve_unverified(id, &key) {
+            return None;
+        }
         self.lead_now(id, false)
     }
 
@@ -214,12 +218,18 @@ impl Cache {
             link.waited_out(since);
         }
         self.counters.l2_soft_timeouts.fetch_add(1, Relaxed);
-        match self.unverified(&key) {
-            Some(payload) => {
-                self.settle_flight(id, |caller| caller.waiter.value(payload.clone()));
-            }
-            None => self.lead(id, false),
+        if !self.serve_unverified(id, &key) {
+            self.lead(id, false);
         }
+    }
+
+    /// Redis does not answer: ends a flight with what L1 holds, verified or not, if it holds anything.
+    fn serve_unverified(&self, id: u64, key: &Key) -> bool {
+        let held = self.unverified(key);
+        if let Some(payload) = &held {
+            self.settle_flight(id, |caller| caller.waiter.value(payload.clone()));
+        }
+        held.is_some()
     }
 
     /// Joins the flight of the key, or begins one and gives its id: then it is this caller's to go on. Nobody joins a flight whose key was changed since
@@ -271,12 +281,9 @@ impl Cache {
                     .by_id
                     .get(&id)
                     .map(|flight| Arc::clone(&flight.key));
-                match key.and_then(|key| self.unverified(&key)) {
-                    Some(payload) => {
-                        self.settle_flight(id, |caller| caller.waiter.value(payload.clone()));
-                    }
+                if !key.is_some_and(|key| self.serve_unverified(id, &key)) {
                     // A key that is journaled holds what is no longer true: it may be overwritten.
-                    None => self.lead(id, failure == Failure::Unavailable),
+                    self.lead(id, failure == Failure::Unavailable);
                 }
             }
         }

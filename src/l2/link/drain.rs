@@ -5,11 +5,13 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::{Serving, meaning_of};
-use crate::l2::{
-    barrier, commands,
-    port::{Failure, Late, Reply},
+use crate::{
+    l2::{
+        barrier, commands,
+        port::{Failure, Late, Reply},
+    },
+    resilience::gate::Kind,
 };
-use crate::resilience::gate::Kind;
 
 /// How often the journal is drained.
 const DRAIN_MS: u64 = 250;
@@ -20,16 +22,17 @@ impl Serving<'_> {
     /// Deletes journaled keys in Redis; an entry leaves on its own good reply.
     pub(super) fn drain(&mut self, now: u64) {
         self.next_drain = now + DRAIN_MS;
-        if !self.link.takes(Kind::Deletion) {
-            return;
-        }
-        let (due, wide) = {
+        let (mut due, wide) = {
             let journal = self.link.journal.lock();
             (
                 journal.batch(0, DRAIN_KEYS),
                 journal.collapsed() || journal.patterns().next().is_some(),
             )
         };
+        let wide = wide && self.removal.as_ref().is_none_or(JoinHandle::is_finished);
+        let most = self.link.takes_deletions(due.len() + usize::from(wide));
+        due.truncate(most);
+        let wide = wide && most > due.len();
         let deadline = now + self.setting.config.l2.timeout_ms();
         for (key, _) in due {
             let unlink = commands::unlink(&[&key]);
@@ -48,7 +51,7 @@ impl Serving<'_> {
             });
             self.submit(unlink, deadline, settle);
         }
-        if wide && self.removal.as_ref().is_none_or(JoinHandle::is_finished) {
+        if wide {
             let (link, config) = (Arc::clone(self.link), Arc::clone(&self.setting.config));
             let mut redis = self.connection.redis.clone();
             self.removal = Some(tokio::spawn(async move {
@@ -58,6 +61,7 @@ impl Serving<'_> {
         }
     }
 }
+
 /// Whether nothing remains to be done about a key: its deletion was carried out, or is refused for good.
 fn done_for_good(reply: &Reply) -> bool {
     match reply {

@@ -19,7 +19,7 @@ use crate::{
     },
     resilience::{
         breaker::Outcome,
-        classify::{Meaning, meaning},
+        classify::{Meaning, explained, meaning},
     },
     telemetry::counters::ErrorClass,
 };
@@ -120,20 +120,15 @@ impl Serving<'_> {
         };
         self.link.port.note_answered(sent.bytes);
         let elapsed = sent.at.elapsed();
-        {
-            let mut status = self.link.status.lock();
-            status.in_flight -= sent.parts.len() as u64;
-            if reply.is_ok() {
-                status.round_trip(elapsed.as_secs_f64() * 1_000.0);
-            }
-            drop(status);
-            // Late replies tell how long an outage was, not what is usual.
-            if reply.is_ok() && elapsed < self.setting.config.l2.timeout {
-                self.link.patience.lock().note_reply(millis(elapsed));
-            }
-        }
+        self.link.status.lock().in_flight -= sent.parts.len() as u64;
         match reply {
             Ok(values) => {
+                let ms = elapsed.as_secs_f64() * 1_000.0;
+                self.link.status.lock().round_trip(ms);
+                // Late replies tell how long an outage was, not what is usual.
+                if elapsed < self.setting.config.l2.timeout {
+                    self.link.patience.lock().note_reply(millis(elapsed));
+                }
                 self.link.counters.command_duration.record(elapsed);
                 let slow = is_slow(millis(elapsed), &self.setting.config);
                 for (part, value) in sent.parts.into_iter().zip(values) {
@@ -155,13 +150,11 @@ impl Serving<'_> {
             .any(|waiting| waiting.waits() && waiting.deadline != clock::NEVER);
         let failed = matches!(&value, Value::ServerError(error) if fails(&Err(Failure::Refused(error.clone()))));
         if waited {
-            let mut budget = self.link.budget.lock();
             if failed {
-                budget.on_failure();
+                self.budget.on_failure();
             } else {
-                budget.on_success();
+                self.budget.on_success();
             }
-            drop(budget);
             self.judge(generation, Outcome { ok: !failed, slow });
         }
         match (part, value) {
@@ -209,7 +202,7 @@ impl Serving<'_> {
             .counters
             .l2_errors
             .count(ErrorClass::of_code(error.code()));
-        let last = || LastError::new(error.code(), with_hint(&error));
+        let last = || LastError::new(error.code(), explained(error.code(), &server_text(&error)));
         match meaning_of(&error) {
             Meaning::Credentials => self.end = Some(End::Rejected(last())),
             Meaning::Role => self.end = Some(End::Role(last())),
@@ -249,9 +242,7 @@ impl Serving<'_> {
         }
         if missed > 0 {
             self.link.counters.l2_timeouts.fetch_add(missed, Relaxed);
-            let mut budget = self.link.budget.lock();
-            (0..missed.min(100)).for_each(|_| budget.on_timeout());
-            drop(budget);
+            (0..missed.min(100)).for_each(|_| self.budget.on_timeout());
             self.link
                 .counters
                 .l2_errors
@@ -283,18 +274,11 @@ impl Serving<'_> {
         }
     }
 }
+
 /// What an error reply means.
 #[must_use]
 pub fn meaning_of(error: &ServerError) -> Meaning {
     meaning(error.code(), &server_text(error))
-}
-
-fn with_hint(error: &ServerError) -> String {
-    let text = server_text(error);
-    match meaning_of(error).hint() {
-        Some(hint) => format!("{text} ({hint})"),
-        None => text,
-    }
 }
 
 /// The text of an error reply as Redis sent it.

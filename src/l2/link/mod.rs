@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     clock,
-    resilience::{breaker::BreakerState, state::slept},
+    resilience::{breaker::BreakerState, budget::RetryBudget, state::slept},
 };
 
 /// The longest sleep: far enough not to matter, near enough for any timer.
@@ -117,12 +117,19 @@ pub struct Serving<'a> {
     flush_at: Option<Instant>,
     /// Removes what patterns or a collapse of the journal name.
     removal: Option<JoinHandle<()>>,
+    /// Whether reads that were lost with the link may be sent again.
+    budget: &'a mut RetryBudget,
 }
 
 impl<'a> Serving<'a> {
     /// Takes over a connection whose barrier is done.
     #[must_use]
-    pub fn new(link: &'a Arc<Link>, setting: &'a Setting, connection: Connection) -> Self {
+    pub fn new(
+        link: &'a Arc<Link>,
+        setting: &'a Setting,
+        budget: &'a mut RetryBudget,
+        connection: Connection,
+    ) -> Self {
         let now = clock::now();
         Self {
             link,
@@ -137,6 +144,7 @@ impl<'a> Serving<'a> {
             next_drain: now,
             flush_at: None,
             removal: None,
+            budget,
         }
     }
 
@@ -161,7 +169,6 @@ impl<'a> Serving<'a> {
             self.clear_doubt();
             self.follow_condition();
             self.spend();
-            self.write_spending();
             if let Some(end) = self.end.take() {
                 break end;
             }
@@ -236,7 +243,7 @@ impl<'a> Serving<'a> {
         refuse_queued(self.link, &Failure::Disconnected);
         let most = self.setting.redis.max_retries;
         for sent in self.sent.values_mut() {
-            if matches!(end, End::Lost(_)) && self.link.budget.lock().allows() {
+            if matches!(end, End::Lost(_)) && self.budget.allows() {
                 self.link.port.requeue(sent.reads_again(most));
             }
             sent.abort(&Failure::Disconnected);

@@ -3,12 +3,15 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use super::Serving;
+use super::{Serving, meaning_of, server_text};
 use crate::{
     clock,
     config::Connections,
-    l2::{Event, Link, Setting, commands, port::once},
-    resilience::quota::Flush,
+    l2::{
+        Event, Link, Setting, commands,
+        port::{Failure, Reply, once},
+    },
+    resilience::{classify::Meaning, quota::Flush},
 };
 
 /// How long the count in Redis outlives its last window.
@@ -16,36 +19,36 @@ const KEPT_MS: u64 = 40 * 86_400_000;
 
 impl Serving<'_> {
     /// Counts what was sent since the last call, and writes the count to Redis if it is time.
-    pub(super) fn spend(&self) {
+    pub(super) fn spend(&mut self) {
         let Some(quota) = &self.link.quota else {
             return;
         };
         let sent = self.link.counters.l2_commands.load(Relaxed);
         let news = sent - self.link.spent.swap(sent, Relaxed);
-        let now = clock::unix();
         if news > 0 {
-            let passed = quota.lock().count(now, news);
+            let passed = quota.lock().count(clock::unix(), news);
             tell(self.link, self.setting, passed);
         }
-    }
-
-    /// What is to be added to the count in Redis now, if anything is.
-    pub(super) fn write_spending(&mut self) {
-        let (Some(quota), true) = (&self.link.quota, self.link.port.is_open()) else {
+        if !self.link.port.is_open() || self.link.port.is_gated() {
             return;
-        };
+        }
         let (flush, first) = {
             let mut quota = quota.lock();
             (quota.flush_due(clock::unix()), !quota.is_anchored())
         };
-        let Some(flush) = flush else { return };
+        if let Some(flush) = flush {
+            self.write_spending(flush, first);
+        }
+    }
+
+    /// Adds to the count in Redis; the `first` time in a window the key is given a life too.
+    fn write_spending(&mut self, flush: Flush, first: bool) {
         let key = format!("{}~quota", self.setting.config.prefix);
         let deadline = clock::now() + self.setting.config.l2.timeout_ms();
         let add = commands::add(&key, &flush.field, flush.add);
         let (link, setting) = (Arc::clone(self.link), self.setting.clone());
         let settle = once(move |reply| {
-            let total = reply.ok().as_ref().and_then(commands::integer);
-            written(&link, &setting, &flush, total);
+            written(&link, &setting, &flush, &reply);
         });
         self.submit(add, deadline, settle);
         if first {
@@ -78,12 +81,9 @@ impl Serving<'_> {
             .connections(clock::unix(), open, limit)
             .is_some()
         {
-            self.setting.application.tell(Event::Warning {
-                code: "connections-nearly-used",
-                message: format!(
-                    "Redis has {open} of {limit} connections: it will refuse further ones"
-                ),
-            });
+            let text =
+                format!("{open} of {limit} connections are used, further ones will be refused");
+            warn(self.link, self.setting, "connections-nearly-used", text);
         }
     }
 
@@ -96,18 +96,46 @@ impl Serving<'_> {
     }
 }
 
-fn written(link: &Link, setting: &Setting, flush: &Flush, total: Option<i64>) {
+fn written(link: &Link, setting: &Setting, flush: &Flush, reply: &Reply) {
     let Some(quota) = &link.quota else { return };
-    let total = total.and_then(|total| u64::try_from(total).ok());
-    let mut counted = quota.lock();
-    let passed = if let Some(total) = total {
-        counted.flushed(clock::unix(), flush, total)
-    } else {
-        counted.flush_failed(flush);
-        None
-    };
-    drop(counted);
-    tell(link, setting, passed);
+    let total = reply.as_ref().ok().and_then(commands::integer);
+    match (total.and_then(|total| u64::try_from(total).ok()), reply) {
+        (Some(total), _) => {
+            let passed = quota.lock().flushed(clock::unix(), flush, total);
+            tell(link, setting, passed);
+        }
+        // Asked again it would be refused again, and billed: not before the next window.
+        (None, Err(Failure::Refused(error))) if is_final(meaning_of(error)) => {
+            let text = server_text(error);
+            warn(
+                link,
+                setting,
+                "quota-not-shared",
+                format!(
+                    "the quota counts this process only, since Redis refuses to share its count: {text}"
+                ),
+            );
+        }
+        (None, _) => quota.lock().flush_failed(flush),
+    }
+}
+
+/// Whether the count cannot be written as things are.
+fn is_final(meaning: Meaning) -> bool {
+    matches!(
+        meaning,
+        Meaning::Forbidden | Meaning::WrongType | Meaning::Caller
+    )
+}
+
+fn warn(link: &Link, setting: &Setting, code: &'static str, message: String) {
+    tracing::warn!(
+        cache = link.cache,
+        event = "warning",
+        code,
+        "Redis: {message}"
+    );
+    setting.application.tell(Event::Warning { code, message });
 }
 
 /// Tells of a threshold that was passed.

@@ -1,5 +1,5 @@
 //! The link against a server in memory, on paused time: hours of outage in milliseconds. Every test is a story; what
-//! its names promise is what `resilience.rs` rules, seen from outside: states, commands at the server, settled operations.
+//! its names promise is what `resilience` rules, seen from outside: states, commands at the server, settled operations.
 
 mod server;
 mod stories;
