@@ -153,7 +153,7 @@ impl Cache {
             life_until: Some(lives.l2.ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms))),
             ..Entry::clone(&old)
         };
-        self.after_put(l1.put(key, entry));
+        self.after_put(self.keep(l1, key, entry));
         true
     }
 }

@@ -37,6 +37,7 @@ async fn rounds(weak: Weak<Cache>) {
 impl Cache {
     fn sweep(&self, round: u32) {
         let Some(l1) = &self.l1 else { return };
+        l1.release_aside(|| self.generation_in_use());
         if l1.figures().entries > LARGE && !round.is_multiple_of(ROUNDS_IF_LARGE) {
             return;
         }

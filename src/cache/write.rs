@@ -17,7 +17,7 @@ use crate::{
         wire::{self, Context},
     },
     error::{CacheError, Code},
-    l1::Put,
+    l1::{L1, Put},
     l2::{
         commands::{self, OnlyIf},
         port::{Failure, Reply},
@@ -155,7 +155,7 @@ impl Cache {
             link: self.generation_in_use(),
             era: self.era(),
         };
-        let put = l1.put(write.key, entry);
+        let put = self.keep(l1, write.key, entry);
         if put == Put::TooLarge && self.link.is_none() {
             let size = write.payload.data.len();
             self.notices.warn(
@@ -164,6 +164,16 @@ impl Cache {
             );
         }
         self.after_put(put);
+    }
+
+    /// Puts what this process wrote into L1, aside as well while Redis does not take it.
+    pub(super) fn keep(&self, l1: &L1, key: &Key, entry: Entry) -> Put {
+        match &self.link {
+            Some(link) if self.generation_in_use() == 0 || link.port.is_gated() => {
+                l1.put_aside(key, entry)
+            }
+            Some(_) | None => l1.put(key, entry),
+        }
     }
 
     /// Puts a counter into L1 of a cache that has no other tier; an existing one keeps its life.

@@ -3,6 +3,12 @@
 //!
 //! moka's own expiry, listeners and `invalidate_all` are not used: they cost 48 bytes an entry and stalls of up to
 //! 3 s at a million entries. What expired is dropped by [`L1::sweep`].
+//!
+//! What this process writes while Redis is away is kept in a second place too, [`side`], since moka may refuse it. A key's
+//! two places never differ: `put_aside` puts the same entry into both, every other change takes the key out of the side
+//! table before it touches moka. Reads ask moka first. The figures are moka's alone.
+
+mod side;
 
 use std::sync::{
     Arc,
@@ -13,6 +19,7 @@ use ahash::RandomState;
 use arc_swap::ArcSwap;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
+use self::side::Side;
 use crate::{config, entry::Entry};
 
 /// What an entry costs beside its key and value: moka's bookkeeping, allocation headers and [`Entry`] itself.
@@ -21,6 +28,8 @@ const OVERHEAD: usize = 480;
 const LARGEST_SHARE: u64 = 64;
 /// moka's pending work is done, off the calling thread, whenever this share of the limit was inserted.
 const UPKEEP_SHARE: u64 = 16;
+/// The side table may take this share of the limit, in addition to it.
+const SIDE_SHARE: u64 = 16;
 
 type Moka = Cache<Box<[u8]>, Arc<Entry>, RandomState>;
 
@@ -38,6 +47,7 @@ pub enum Put {
 /// L1 of one cache.
 pub struct L1 {
     moka: ArcSwap<Moka>,
+    side: Side,
     hasher: RandomState,
     lru: bool,
     max_bytes: u64,
@@ -72,6 +82,7 @@ impl L1 {
         let floor = u32::try_from(floor).unwrap_or(u32::MAX);
         Self {
             moka: ArcSwap::from_pointee(build(config.max_bytes, floor, lru, hasher)),
+            side: Side::new(config.max_bytes / SIDE_SHARE, floor, hasher),
             hasher: hasher.clone(),
             lru,
             max_bytes: config.max_bytes,
@@ -99,23 +110,43 @@ impl L1 {
     /// The entry under `key` of this era, also past its time.
     #[must_use]
     pub fn remembered(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        let entry = self.moka.load().get(key)?;
+        let entry = self.moka.load().get(key);
+        let entry = entry.or_else(|| self.side.get(key))?;
         (entry.era == self.era()).then_some(entry)
     }
 
     /// Puts `entry` in place of what was under `key`. Only within `Locked::mutate` or `fill`.
     pub fn put(&self, key: &[u8], entry: Entry) -> Put {
+        self.side.take(key);
+        self.place(key, Arc::new(entry))
+    }
+
+    /// As [`L1::put`], for what may be found nowhere else: it stays in the side table should moka refuse it.
+    pub fn put_aside(&self, key: &[u8], entry: Entry) -> Put {
+        let entry = Arc::new(entry);
+        if self.is_too_large(key, &entry) {
+            self.side.take(key);
+        } else {
+            self.side.put(key, &entry);
+        }
+        self.place(key, entry)
+    }
+
+    fn is_too_large(&self, key: &[u8], entry: &Entry) -> bool {
+        size(key, entry) as u64 > (self.max_bytes / LARGEST_SHARE).max(OVERHEAD as u64 * 2)
+    }
+
+    fn place(&self, key: &[u8], entry: Arc<Entry>) -> Put {
         let moka = self.moka.load();
-        let size =
-            u64::try_from(key.len() + entry.payload.data.len() + OVERHEAD).unwrap_or(u64::MAX);
-        if size > (self.max_bytes / LARGEST_SHARE).max(OVERHEAD as u64 * 2) {
+        if self.is_too_large(key, &entry) {
             self.take(key);
             return Put::TooLarge;
         }
         if !moka.contains_key(key) {
             self.added.fetch_add(1, Ordering::Relaxed);
         }
-        moka.insert(key.into(), Arc::new(entry));
+        let size = size(key, &entry) as u64;
+        moka.insert(key.into(), entry);
         let due = self.max_bytes / UPKEEP_SHARE;
         if self.inserted.fetch_add(size, Ordering::Relaxed) + size >= due {
             self.inserted.store(0, Ordering::Relaxed);
@@ -126,9 +157,19 @@ impl L1 {
 
     /// Removes and returns what is under `key`, whatever its time. Only within `Locked::mutate`.
     pub fn take(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        let entry = self.moka.load().remove(key)?;
-        self.removed.fetch_add(1, Ordering::Relaxed);
+        let aside = self.side.take(key);
+        let entry = self.moka.load().remove(key);
+        if entry.is_some() {
+            self.removed.fetch_add(1, Ordering::Relaxed);
+        }
+        let entry = entry.or(aside)?;
         (entry.era == self.era()).then_some(entry)
+    }
+
+    /// Drops what was put aside while the link `in_use`, if there is one, was not: Redis is asked for it again. May take
+    /// milliseconds.
+    pub fn release_aside(&self, in_use: impl FnOnce() -> u64) {
+        self.side.release(in_use);
     }
 
     /// Forgets everything at once, in constant time for the caller; returns what was held, to be dropped on a thread
@@ -141,16 +182,21 @@ impl L1 {
         let fresh = build(self.max_bytes, self.floor, self.lru, &self.hasher);
         let old = self.moka.swap(Arc::new(fresh));
         self.removed.fetch_add(old.entry_count(), Ordering::Relaxed);
-        old
+        (old, self.side.clear())
     }
 
     /// The keys held that satisfy `matches`. Iterates everything: not for the event loop.
     pub fn keys_where(&self, matches: impl Fn(&[u8], &Entry) -> bool) -> Vec<Box<[u8]>> {
         let (moka, era) = (self.moka.load_full(), self.era());
-        moka.iter()
-            .filter(|(key, entry)| entry.era == era && matches(key, entry))
+        let matches = |key: &[u8], entry: &Entry| entry.era == era && matches(key, entry);
+        let mut keys: Vec<Box<[u8]>> = moka
+            .iter()
+            .filter(|(key, entry)| matches(key, entry))
             .map(|(key, _)| (*key).clone())
-            .collect()
+            .collect();
+        let only_aside = |key: &[u8], entry: &Entry| !moka.contains_key(key) && matches(key, entry);
+        keys.extend(self.side.keys_where(only_aside));
+        keys
     }
 
     /// Keys of entries whose time is over at `now`. Iterates everything: not for the event loop.
@@ -162,6 +208,7 @@ impl L1 {
     /// Drops the entry under `key` if its time is over at `now`. Only under the stripe lock of the key.
     pub fn sweep(&self, key: &[u8], now: u64) {
         let moka = self.moka.load();
+        self.side.take_if(key, |entry| entry.expired(now));
         if moka.get(key).is_some_and(|entry| entry.expired(now)) && moka.remove(key).is_some() {
             self.removed.fetch_add(1, Ordering::Relaxed);
             self.expired.fetch_add(1, Ordering::Relaxed);
@@ -195,6 +242,18 @@ impl L1 {
     }
 }
 
+/// About how many bytes an entry costs.
+fn size(key: &[u8], entry: &Entry) -> usize {
+    key.len() + entry.payload.data.len() + OVERHEAD
+}
+
+/// What an entry counts for against the limit: its size, but not less than `floor`.
+fn weight(key: &[u8], entry: &Entry, floor: u32) -> u32 {
+    u32::try_from(size(key, entry))
+        .unwrap_or(u32::MAX)
+        .max(floor)
+}
+
 fn build(max_bytes: u64, floor: u32, lru: bool, hasher: &RandomState) -> Moka {
     let policy = if lru {
         EvictionPolicy::lru()
@@ -203,10 +262,7 @@ fn build(max_bytes: u64, floor: u32, lru: bool, hasher: &RandomState) -> Moka {
     };
     Cache::builder()
         .max_capacity(max_bytes)
-        .weigher(move |key, entry: &Arc<Entry>| {
-            let size = AsRef::<[u8]>::as_ref(key).len() + entry.payload.data.len() + OVERHEAD;
-            u32::try_from(size).unwrap_or(u32::MAX).max(floor)
-        })
+        .weigher(move |key: &Box<[u8]>, entry: &Arc<Entry>| weight(key, entry, floor))
         .eviction_policy(policy)
         .build_with_hasher(hasher.clone())
 }
@@ -220,6 +276,10 @@ mod tests {
     };
 
     fn l1(max_bytes: u64, max_entries: Option<u64>) -> L1 {
+        with_policy(max_bytes, max_entries, true)
+    }
+
+    fn with_policy(max_bytes: u64, max_entries: Option<u64>, lru: bool) -> L1 {
         let config = config::L1 {
             ttl_ms: 60_000,
             max_bytes,
@@ -227,7 +287,7 @@ mod tests {
             share_objects: false,
             plain_ttl_ms: 5_000,
         };
-        L1::new(&config, true, &RandomState::with_seed(3))
+        L1::new(&config, lru, &RandomState::with_seed(3))
     }
 
     fn entry(l1: &L1, size: usize, l1_until: u64) -> Entry {
@@ -288,5 +348,95 @@ mod tests {
         assert!(l1.get(b"k", 0).is_none());
         l1.put(b"k", stale);
         assert!(l1.get(b"k", 0).is_none(), "an entry made before the clear");
+    }
+
+    /// A full L1 of entries that were read often.
+    fn warm() -> L1 {
+        let l1 = with_policy(8 << 20, None, false);
+        for n in (0..4).flat_map(|_| 0..18_000_u32) {
+            if l1.get(&n.to_be_bytes(), 0).is_none() {
+                l1.put(&n.to_be_bytes(), entry(&l1, 10, NEVER));
+            }
+            if n.is_multiple_of(100) {
+                l1.upkeep();
+            }
+        }
+        l1
+    }
+
+    fn put_aside(l1: &L1, keys: &[String]) {
+        for key in keys {
+            l1.put_aside(key.as_bytes(), entry(l1, 10, 100));
+        }
+        l1.upkeep();
+    }
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|n| format!("new-{n}")).collect()
+    }
+
+    fn held(l1: &L1, keys: &[String], now: u64) -> usize {
+        keys.iter()
+            .filter(|key| l1.get(key.as_bytes(), now).is_some())
+            .count()
+    }
+
+    #[test]
+    fn what_a_warm_full_cache_refuses_is_kept_aside_and_in_bounds() {
+        let (l1, keys) = (warm(), names(1_000));
+        for key in &keys {
+            l1.put(key.as_bytes(), entry(&l1, 10, NEVER));
+        }
+        l1.upkeep();
+        assert!(held(&l1, &keys, 0) < 100, "moka refuses them");
+        put_aside(&l1, &keys);
+        assert_eq!(held(&l1, &keys, 99), 1_000);
+        assert_eq!(held(&l1, &keys, 100), 0, "past their time");
+        let more = names(20_000);
+        put_aside(&l1, &more);
+        assert!(l1.side.bytes() <= l1.max_bytes() / SIDE_SHARE);
+        assert!(l1.side.bytes() > l1.max_bytes() / SIDE_SHARE - 1_000);
+        assert_eq!(held(&l1, &more[19_100..], 0), 900, "the newest stay");
+    }
+
+    #[test]
+    fn every_change_of_a_key_treats_both_of_its_places() {
+        let (l1, keys) = (warm(), names(6));
+        put_aside(&l1, &keys);
+        let at = |n: usize| keys[n].as_bytes();
+        assert!(l1.take(at(0)).is_some() && l1.get(at(0), 0).is_none());
+        l1.put(at(1), entry(&l1, 20, NEVER));
+        assert!(
+            l1.get(at(1), 0)
+                .is_none_or(|entry| entry.payload.data.len() == 20)
+        );
+        l1.put_aside(at(2), entry(&l1, 1 << 18, NEVER));
+        assert!(l1.get(at(2), 0).is_none(), "too large");
+        let mut found = l1.keys_where(|key, _| key.starts_with(b"new-"));
+        found.retain(|key| &**key != at(1));
+        assert_eq!(found.len(), 3, "each once: {found:?}");
+        assert_eq!(l1.expired_keys(100).len(), 3);
+        l1.sweep(at(3), 99);
+        l1.sweep(at(4), 100);
+        assert_eq!(held(&l1, &keys[3..], 0), 2);
+        drop(l1.clear());
+        assert_eq!(held(&l1, &keys, 0), 0);
+        assert_eq!(l1.side.bytes(), 0);
+    }
+
+    #[test]
+    fn what_was_put_aside_goes_when_another_link_is_in_use() {
+        let (l1, keys) = (warm(), names(2));
+        put_aside(&l1, &keys[..1]);
+        let mut verified = entry(&l1, 10, NEVER);
+        verified.link = 7;
+        l1.put_aside(keys[1].as_bytes(), verified);
+        l1.upkeep();
+        l1.release_aside(|| 0);
+        assert_eq!(held(&l1, &keys, 0), 2);
+        l1.release_aside(|| 7);
+        assert_eq!(held(&l1, &keys, 0), 1, "the one of that link");
+        l1.release_aside(|| 8);
+        assert_eq!((held(&l1, &keys, 0), l1.side.bytes()), (0, 0));
     }
 }
