@@ -189,6 +189,7 @@ impl Cache {
                 .call(Request::Raw(commands::scan(&cursor, pattern, SCAN_COUNT)))
                 .await?;
             let (next, keys) = commands::scanned(page).ok_or(Failure::Disconnected)?;
+            self.note_step(&next, SCAN_COUNT, keys.len());
             if !keys.is_empty() {
                 let reply = self.call(Request::Raw(commands::unlink(&keys))).await?;
                 removed += u64::try_from(commands::integer(&reply).unwrap_or(0)).unwrap_or(0);
@@ -292,7 +293,11 @@ impl Cache {
                 let page = cache
                     .call(Request::Raw(commands::scan(&cursor, &pattern, SCAN_COUNT)))
                     .await;
-                page.map(|page| commands::scanned(page).unwrap_or_default())
+                page.map(|page| {
+                    let (next, keys) = commands::scanned(page).unwrap_or_default();
+                    cache.note_step(&next, SCAN_COUNT, keys.len());
+                    (next, keys)
+                })
             } else {
                 Ok(("0".to_owned(), cache.keys_in_l1(pattern).await))
             };

@@ -5,6 +5,7 @@
 //! Keys are as they are in Redis, namespace included. Every operation takes a [`Waiter`] and either answers at once
 //! or settles the waiter later, exactly once. Values are encoded and decoded by JavaScript.
 
+mod advice;
 pub mod flight;
 pub mod invalidate;
 pub mod life;

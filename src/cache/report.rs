@@ -23,9 +23,6 @@ use crate::{
     },
 };
 
-/// A life below this many ms is probably meant in seconds.
-const SHORT_TTL_MS: u64 = 1_000;
-
 impl Cache {
     /// The health report as JSON text.
     #[must_use]
@@ -39,7 +36,7 @@ impl Cache {
                 "l2": self.l2_health(),
                 "pending_invalidations": self.pending_invalidations(),
                 "quota": self.quota_health(),
-                "advice": self.advice(),
+                "advice": self.advice(figures),
             },
         });
         if verbose {
@@ -192,7 +189,7 @@ impl Cache {
         self.link.as_ref().map_or(0, |link| link.port.journaled())
     }
 
-    fn quota_usage(&self) -> Option<Usage> {
+    pub(super) fn quota_usage(&self) -> Option<Usage> {
         let quota = self.link.as_ref()?.quota.as_ref()?;
         Some(quota.lock().usage(clock::unix()))
     }
@@ -209,52 +206,6 @@ impl Cache {
                 "forecast_at": usage.forecast_at.map(iso),
             })
         })
-    }
-
-    fn advice(&self) -> Value {
-        let mut list = Vec::new();
-        let mut say =
-            |code: &str, message: &str| list.push(json!({ "code": code, "message": message }));
-        if !self.config.logger {
-            say(
-                "no-logger",
-                "Pass a logger: without one nobody reads of outages.",
-            );
-        }
-        if self.link.is_some() && self.config.prefix.is_empty() {
-            say(
-                "namespace-empty",
-                "Set a namespace, so that keys do not collide with other programs' and clear() is possible.",
-            );
-        }
-        let warn_at = self
-            .config
-            .quota
-            .as_ref()
-            .and_then(|quota| quota.warn_at.first());
-        if let (Some(usage), Some(at)) = (self.quota_usage(), warn_at)
-            && usage.ratio >= *at
-        {
-            say(
-                "quota-nearly-used",
-                "The plan's commands are nearly used up: raise l1.ttl, use getMany, or take a larger plan.",
-            );
-        }
-        if self.short_ttl.load(Relaxed) || self.config.l2.ttl_ms.is_some_and(|ms| ms < SHORT_TTL_MS)
-        {
-            say(
-                "ttl-looks-like-seconds",
-                "A ttl below 1,000 was used: durations are milliseconds.",
-            );
-        }
-        list.into()
-    }
-
-    /// Notes a life that was probably meant in seconds.
-    pub(super) fn note_ttl(&self, ttl_ms: u64) {
-        if ttl_ms < SHORT_TTL_MS {
-            self.short_ttl.store(true, Relaxed);
-        }
     }
 
     /// All figures since the start as flat JSON.

@@ -172,7 +172,7 @@ impl Cache {
             Some(link) if self.generation_in_use() == 0 || link.port.is_gated() => {
                 l1.put_aside(key, entry)
             }
-            Some(_) | None => l1.put(key, entry),
+            Some(_) | None => l1.put_own(key, entry),
         }
     }
 
@@ -221,6 +221,7 @@ impl Cache {
         only_if: Option<OnlyIf>,
     ) -> Cmd {
         let key = write.key;
+        self.note_size(write.payload.data.len());
         if write.payload.data.len() > self.config.l2.max_value_bytes {
             let CacheError { message, .. } = self.too_large(key, &write.payload);
             self.notices.warn("value-too-large", &message);

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
 use self::side::Side;
-use crate::{config, entry::Entry};
+use crate::{clock, config, entry::Entry};
 
 /// What an entry costs beside its key and value: moka's bookkeeping, allocation headers and [`Entry`] itself.
 const OVERHEAD: usize = 480;
@@ -55,6 +55,7 @@ pub struct L1 {
     era: AtomicU32,
     inserted: AtomicU64,
     added: AtomicU64,
+    renewed: AtomicU64,
     removed: AtomicU64,
     expired: AtomicU64,
 }
@@ -70,6 +71,8 @@ pub struct Figures {
     pub evicted: u64,
     /// Entries dropped because their time was over.
     pub expired: u64,
+    /// Entries that Redis gave again, unchanged, since their time was over.
+    pub renewed: u64,
 }
 
 impl L1 {
@@ -90,6 +93,7 @@ impl L1 {
             era: AtomicU32::new(0),
             inserted: AtomicU64::new(0),
             added: AtomicU64::new(0),
+            renewed: AtomicU64::new(0),
             removed: AtomicU64::new(0),
             expired: AtomicU64::new(0),
         }
@@ -115,13 +119,22 @@ impl L1 {
         (entry.era == self.era()).then_some(entry)
     }
 
-    /// Puts `entry` in place of what was under `key`. Only within `Locked::mutate` or `fill`.
+    /// Puts what Redis gave in place of what was under `key`. Only within `Locked::mutate` or `fill`.
     pub fn put(&self, key: &[u8], entry: Entry) -> Put {
+        let same = |old: Arc<Entry>| old.expired(clock::now()) && old.payload == entry.payload;
+        if self.remembered(key).is_some_and(same) {
+            self.renewed.fetch_add(1, Ordering::Relaxed);
+        }
+        self.put_own(key, entry)
+    }
+
+    /// Puts what this process wrote in place of what was under `key`. Only within `Locked::mutate`.
+    pub fn put_own(&self, key: &[u8], entry: Entry) -> Put {
         self.side.take(key);
         self.place(key, Arc::new(entry))
     }
 
-    /// As [`L1::put`], for what may be found nowhere else: it stays in the side table should moka refuse it.
+    /// As [`L1::put_own`], for what may be found nowhere else: it stays in the side table should moka refuse it.
     pub fn put_aside(&self, key: &[u8], entry: Entry) -> Put {
         let entry = Arc::new(entry);
         if self.is_too_large(key, &entry) {
@@ -232,6 +245,7 @@ impl L1 {
             bytes: moka.weighted_size(),
             evicted: load(&self.added).saturating_sub(load(&self.removed) + entries),
             expired: load(&self.expired),
+            renewed: load(&self.renewed),
         }
     }
 
@@ -262,7 +276,7 @@ fn build(max_bytes: u64, floor: u32, lru: bool, hasher: &RandomState) -> Moka {
     };
     Cache::builder()
         .max_capacity(max_bytes)
-        .weigher(move |key: &Box<[u8]>, entry: &Arc<Entry>| weight(key, entry, floor))
+        .weigher(move |key, entry: &Arc<Entry>| weight(AsRef::as_ref(key), entry, floor))
         .eviction_policy(policy)
         .build_with_hasher(hasher.clone())
 }
@@ -315,6 +329,19 @@ mod tests {
             (figures.entries, figures.expired, figures.evicted),
             (0, 1, 0)
         );
+    }
+
+    #[test]
+    fn what_redis_gives_again_after_its_time_is_counted_if_it_is_the_same() {
+        let l1 = l1(1 << 20, None);
+        l1.put(b"k", entry(&l1, 10, 0));
+        assert_eq!(l1.figures().renewed, 0);
+        l1.put(b"k", entry(&l1, 10, NEVER));
+        assert_eq!(l1.figures().renewed, 1);
+        l1.put(b"k", entry(&l1, 10, 0));
+        l1.put_own(b"k", entry(&l1, 10, 0));
+        l1.put(b"k", entry(&l1, 11, 0));
+        assert_eq!(l1.figures().renewed, 1, "in its time, our own, changed");
     }
 
     #[test]

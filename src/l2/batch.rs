@@ -8,7 +8,11 @@ use std::{
 
 use redis::{Cmd, Pipeline};
 
-use super::port::{self, Failure, Late, Operation, Reply, Request, Settle};
+use super::{
+    commands,
+    port::{self, Failure, Late, Operation, Reply, Request, Settle},
+};
+use crate::telemetry::counters::CommandFamily;
 
 /// Commands in one pipeline.
 const MAX_COMMANDS: usize = 64;
@@ -151,6 +155,11 @@ impl Batch {
         self.bytes + waiting.sum::<usize>() * port::WAITING_BYTES
     }
 
+    /// What its commands are counted as.
+    pub fn families(&self) -> impl Iterator<Item = CommandFamily> {
+        self.pipeline.cmd_iter().map(commands::family)
+    }
+
     fn push(&mut self, cmd: Cmd, part: Part, size: usize) {
         self.pipeline.add_command(cmd);
         self.parts.push(part);
@@ -278,7 +287,7 @@ mod tests {
                 .args_iter()
                 .take(4)
                 .map(|arg| {
-                    let bytes = super::super::commands::argument(&arg).unwrap_or_default();
+                    let bytes = commands::argument(&arg).unwrap_or_default();
                     String::from_utf8_lossy(&bytes[..bytes.len().min(4)]).into_owned()
                 })
                 .collect();

@@ -5,6 +5,7 @@ use redis::{Cmd, Value};
 use crate::{
     entry::wire::{HEADER, LIFE_OFFSET, PREFIX},
     resilience::gate::Kind,
+    telemetry::counters::CommandFamily,
 };
 
 /// Whether a write depends on the key being there.
@@ -51,6 +52,14 @@ pub fn kind(cmd: &Cmd) -> Kind {
     } else {
         Kind::Value
     }
+}
+
+/// What a command is counted as.
+#[must_use]
+pub fn family(cmd: &Cmd) -> CommandFamily {
+    let name = cmd.args_iter().next();
+    let name = name.as_ref().and_then(argument);
+    name.map_or(CommandFamily::Other, CommandFamily::of_name)
 }
 
 /// One step of a SCAN over keys that match `pattern`.
@@ -236,6 +245,18 @@ mod tests {
     fn counting_is_one_command_with_or_without_a_life() {
         assert_eq!(text(&increment(b"k", -2, None)), "INCRBY k -2");
         assert!(text(&increment(b"k", 2, Some(9))).starts_with("EVAL "));
+    }
+
+    #[test]
+    fn a_command_is_counted_by_what_it_is_about() {
+        assert_eq!(family(&set(b"k", b"v", None, None)), CommandFamily::Set);
+        assert_eq!(family(&unlink(&[b"k"])), CommandFamily::Delete);
+        assert_eq!(family(&scan("0", b"*", 1)), CommandFamily::Scan);
+        assert_eq!(family(&increment(b"k", 1, None)), CommandFamily::Increment);
+        assert_eq!(family(&increment(b"k", 1, Some(1))), CommandFamily::Script);
+        assert_eq!(family(&pttl(b"k")), CommandFamily::Life);
+        assert_eq!(family(&header(b"k")), CommandFamily::Life);
+        assert_eq!(family(&redis::cmd("HGET")), CommandFamily::Other);
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! some operations apart. Nothing is ever reset.
 
 use super::histogram::{Distribution, Histogram};
-pub use super::labels::{ErrorClass, EvictionCause, InvalidationSource, Label, LoadResult};
+pub use super::labels::{
+    CommandFamily, ErrorClass, EvictionCause, InvalidationSource, Label, LoadResult,
+};
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -92,6 +94,7 @@ const CAUSES: usize = EvictionCause::ALL.len();
 const CLASSES: usize = ErrorClass::ALL.len();
 const RESULTS: usize = LoadResult::ALL.len();
 const SOURCES: usize = InvalidationSource::ALL.len();
+const FAMILIES: usize = CommandFamily::ALL.len();
 
 counters! {
     /// Reads that L1 answered.
@@ -110,6 +113,14 @@ counters! {
     l2_misses: AtomicU64 => u64 = load,
     /// Commands written to Redis: what is billed.
     l2_commands: AtomicU64 => u64 = load,
+    /// Commands that operations asked for, as they left: without the link's own upkeep.
+    commands: ByLabel<CommandFamily, FAMILIES> => [u64; FAMILIES] = ByLabel::read,
+    /// The size of the largest value that was to be sent to Redis, in bytes.
+    largest_value: AtomicU64 => u64 = load,
+    /// Keys that Redis looked at in whole steps of SCAN.
+    scanned: AtomicU64 => u64 = load,
+    /// Keys that these steps found.
+    scan_matches: AtomicU64 => u64 = load,
     /// Operations that missed their deadline.
     l2_timeouts: AtomicU64 => u64 = load,
     /// Loads that called their factory because Redis took longer than `l2.softTimeout`.

@@ -119,6 +119,49 @@ label! {
     }
 }
 
+label! {
+    /// What a command that operations asked for is about.
+    CommandFamily {
+        /// One key's value.
+        Get = "get",
+        /// The values of keys whose reads were joined.
+        MGet = "mget",
+        /// A value stored.
+        Set = "set",
+        /// Keys removed.
+        Delete = "delete",
+        /// A step of a walk over all keys.
+        Scan = "scan",
+        /// A script.
+        Script = "script",
+        /// A counter changed.
+        Increment = "increment",
+        /// The time that a key has left.
+        Life = "life",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+impl CommandFamily {
+    /// The family of a command, by its name in capitals.
+    #[must_use]
+    pub fn of_name(name: &[u8]) -> Self {
+        match name {
+            b"GET" => Self::Get,
+            b"MGET" => Self::MGet,
+            b"SET" => Self::Set,
+            b"UNLINK" | b"DEL" => Self::Delete,
+            b"SCAN" => Self::Scan,
+            b"EVAL" | b"EVALSHA" => Self::Script,
+            b"INCRBY" => Self::Increment,
+            // Of an envelope, `ttl()` reads the start.
+            b"PTTL" | b"GETRANGE" => Self::Life,
+            _ => Self::Other,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +183,7 @@ mod tests {
         names_are_unique_and_in_place::<ErrorClass>();
         names_are_unique_and_in_place::<LoadResult>();
         names_are_unique_and_in_place::<InvalidationSource>();
+        names_are_unique_and_in_place::<CommandFamily>();
     }
 
     #[test]

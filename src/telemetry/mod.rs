@@ -4,6 +4,7 @@
 //! `tracing` event to the logger of its cache. Decides nothing: no other module
 //! asks it what to do. Uses none of them either.
 
+pub mod advice;
 pub mod counters;
 pub mod histogram;
 mod labels;
