@@ -63,6 +63,9 @@ impl Sent {
 
 impl Serving<'_> {
     pub(super) fn send(&mut self, batch: Batch) {
+        for family in batch.families() {
+            self.link.counters.commands.count(family);
+        }
         let bytes = batch.bytes();
         let Batch {
             pipeline,
