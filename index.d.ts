@@ -245,6 +245,7 @@ export type AdviceCode =
   | 'one-command-dominates'
   | 'value-near-limit'
   | 'quota-nearly-used'
+  | 'connections-nearly-used'
   | 'pattern-scans-much'
   | 'namespace-empty'
   | 'no-logger'

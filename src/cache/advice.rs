@@ -54,14 +54,11 @@ impl Cache {
     /// The used share of the connections that there may be: as many as the quota says, or else the server.
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     fn connections_used(&self, link: &Link) -> Option<f64> {
-        let quota = self.config.quota.as_ref();
-        let server = &link.status.lock().server;
-        let limit = match quota.and_then(|quota| quota.connections) {
-            Some(Connections::AtMost(limit)) => Some(limit),
-            Some(Connections::Server) | None => server.max_clients,
-        };
-        let limit = limit.filter(|limit| *limit > 0)?;
-        Some(server.connected_clients? as f64 / limit as f64)
+        let given = self.config.quota.as_ref();
+        let limit = given.and_then(|quota| quota.connections);
+        let limit = limit.unwrap_or(Connections::Server);
+        let (open, limit) = link.status.lock().server.connections(limit)?;
+        (limit > 0).then(|| open as f64 / limit as f64)
     }
 
     /// Notes a life that was probably meant in seconds.

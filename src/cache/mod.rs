@@ -1,11 +1,12 @@
 //! Orchestration: which tier, in which order, and what on failure. Owns the cache's two tiers, its flights and its
-//! counters. `read`, `write`, `life`, `many`, `invalidate`, `raw` and `flight` are its operations; `send` is the way of a
+//! counters. `read` (with `answer`), `write`, `life`, `many`, `invalidate`, `raw` and `flight` are its operations; `send` is the way of a
 //! write to Redis and into the journal, `notices` that of an event to the application, `report` what it says of itself.
 //!
 //! Keys are as they are in Redis, namespace included. Every operation takes a [`Waiter`] and either answers at once
 //! or settles the waiter later, exactly once. Values are encoded and decoded by JavaScript.
 
 mod advice;
+mod answer;
 pub mod flight;
 pub mod invalidate;
 pub mod life;

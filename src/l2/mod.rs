@@ -2,11 +2,12 @@
 //! journal's replay and the link's own figures. Knows nothing of L1 or of JavaScript.
 //!
 //! `port` takes operations in, `supervisor` owns the life of the link, `handshake` makes one (over `dialer` and
-//! `tls`), `link` serves one, `watch` tells when it is in trouble, `batch` cuts what is queued into pipelines, `barrier` replays the journal.
+//! `tls`), `link` serves one, `watch` tells when it is in trouble, `condition` what it can be used for then, `batch` cuts what is queued into pipelines, `barrier` replays the journal.
 
 pub mod barrier;
 pub mod batch;
 pub mod commands;
+mod condition;
 pub mod dialer;
 pub mod handshake;
 pub mod link;

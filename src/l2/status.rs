@@ -1,6 +1,6 @@
 //! The link's figures for `health()` and `metrics()`, and the parsing of the server's own from INFO.
 
-use crate::{clock, resilience::breaker::BreakerState};
+use crate::{clock, config::Connections, resilience::breaker::BreakerState};
 
 /// The last thing that went wrong on the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,18 @@ impl Server {
             loading: field("loading").is_some_and(|text| text.trim() == "1"),
             replica: field("role").is_some_and(|text| text.trim() == "slave"),
         }
+    }
+}
+
+impl Server {
+    /// Connections it has and may have, by `limit`, if it tells.
+    #[must_use]
+    pub fn connections(&self, limit: Connections) -> Option<(u64, u64)> {
+        let most = match limit {
+            Connections::AtMost(most) => most,
+            Connections::Server => self.max_clients?,
+        };
+        Some((self.connected_clients?, most))
     }
 }
 

@@ -17,7 +17,6 @@ use crate::{
     config::Config,
     resilience::{
         breaker::{Admission, Breaker, BreakerState, Outcome, Settings},
-        mode::Mode,
         ramp::Ramp,
         state::{Event, SILENCE_MS, Suspicion},
     },
@@ -30,10 +29,10 @@ const BUSY_TICK_MS: u64 = 300_000;
 pub(super) struct Watch {
     ping: Option<Ping>,
     suspicion: Suspicion,
-    breaker: Breaker,
-    ramp: Ramp,
+    pub(super) breaker: Breaker,
+    pub(super) ramp: Ramp,
     /// Whether the server refused some writes, when somebody looked last.
-    was_gated: bool,
+    pub(super) was_gated: bool,
     info_refused: bool,
     last_tick: u64,
     /// When something was last sent.
@@ -107,7 +106,7 @@ impl Watch {
         }
     }
 
-    fn is_probing(&self) -> bool {
+    pub(super) fn is_probing(&self) -> bool {
         self.ping
             .as_ref()
             .is_some_and(|ping| ping.purpose == Purpose::Probe)
@@ -190,29 +189,6 @@ impl Serving<'_> {
         }
     }
 
-    /// A command that somebody still waited for was answered.
-    pub(super) fn judge(&mut self, generation: u64, outcome: Outcome) {
-        let (now, watch) = (clock::now(), &mut self.watch);
-        let mut turned = watch
-            .breaker
-            .on_result(now, generation, outcome, &mut fastrand::f64);
-        if watch.ramp.on_result(outcome.is_good(), now) {
-            turned |= watch.breaker.trip(now, &mut fastrand::f64);
-        }
-        if turned {
-            self.follow_breaker("most answers are late or errors");
-        }
-    }
-
-    /// The server says that the plan's commands are used up: each further one may be billed.
-    pub(super) fn quota_is_spent(&mut self) {
-        let breaker = &mut self.watch.breaker;
-        let generation = breaker.generation();
-        if breaker.on_quota(clock::now(), generation, &mut fastrand::f64) {
-            self.follow_breaker("the plan's commands are used up");
-        }
-    }
-
     /// New operations are refused while a ping tells whether the other side still lives.
     fn doubt(&mut self, now: u64) {
         self.link.port.shut();
@@ -245,90 +221,6 @@ impl Serving<'_> {
             self.watch.suspicion = Suspicion::new(clock::now());
             self.link.step(Event::Heard);
             self.open_if_well();
-        }
-    }
-
-    fn open_if_well(&self) {
-        if self.watch.breaker.state() == BreakerState::Closed && !self.watch.is_probing() {
-            self.link.port.open();
-        }
-    }
-
-    /// Refuses or lets in operations as the breaker's new state says.
-    fn follow_breaker(&mut self, trouble: &'static str) {
-        let state = self.watch.breaker.state();
-        let (before, endpoint) = {
-            let mut status = self.link.status.lock();
-            let before = std::mem::replace(&mut status.breaker, state);
-            (before, status.endpoint.clone())
-        };
-        let cache = self.link.cache;
-        let was_closed = before == BreakerState::Closed;
-        let is_closed = state == BreakerState::Closed;
-        if was_closed && !is_closed {
-            self.watch.ramp.stop();
-            self.link.port.shut();
-            tracing::error!(
-                cache,
-                event = "breaker-open",
-                endpoint,
-                "Redis answers badly, switched to memory: {trouble}"
-            );
-            self.enter_mode(trouble);
-        } else if is_closed && !was_closed {
-            self.watch.ramp.start(clock::now());
-            tracing::info!(
-                cache,
-                event = "breaker-closed",
-                endpoint,
-                "Redis answers well again and is in use"
-            );
-            self.enter_mode("answers are good again");
-            self.open_if_well();
-        }
-    }
-
-    /// Tells the application of the tiers in use, if they changed.
-    fn enter_mode(&mut self, reason: &str) {
-        let share = self.watch.ramp.share(clock::now());
-        self.link.port.admit_reads(share);
-        let mode = Mode::of(
-            self.watch.breaker.state(),
-            !self.link.port.is_gated(),
-            share,
-        );
-        self.setting
-            .enter_mode(self.link, mode, reason.to_owned(), None);
-    }
-
-    /// Follows the write gate and the ramp, which change with replies and with time.
-    pub(super) fn follow_condition(&mut self) {
-        let step = self.watch.ramp.next_step();
-        if step.is_some_and(|at| at <= clock::now()) {
-            self.enter_mode("the server bears more again");
-        }
-        let gated = self.link.port.is_gated();
-        if gated == std::mem::replace(&mut self.watch.was_gated, gated) {
-            return;
-        }
-        let (cache, endpoint) = (self.link.cache, self.link.status.lock().endpoint.clone());
-        if gated {
-            let trouble = "the server refuses writes";
-            tracing::error!(
-                cache,
-                event = "writes-refused",
-                endpoint,
-                "Redis refuses writes and is used for reads: what is written stays in memory"
-            );
-            self.enter_mode(trouble);
-        } else {
-            tracing::info!(
-                cache,
-                event = "writes-accepted",
-                endpoint,
-                "Redis takes writes again"
-            );
-            self.enter_mode("the server takes writes again");
         }
     }
 

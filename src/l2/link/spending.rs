@@ -6,7 +6,6 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use super::{Serving, meaning_of, server_text};
 use crate::{
     clock,
-    config::Connections,
     l2::{
         Event, Link, Setting, commands,
         port::{Failure, Reply, once},
@@ -58,22 +57,10 @@ impl Serving<'_> {
 
     /// The server said how many connections it has, and how many it may have.
     pub(in crate::l2) fn note_connections(&self) {
-        let (open, most) = {
-            let server = &self.link.status.lock().server;
-            (server.connected_clients, server.max_clients)
-        };
-        let limit = match self
-            .setting
-            .config
-            .quota
-            .as_ref()
-            .and_then(|quota| quota.connections)
-        {
-            Some(Connections::AtMost(limit)) => Some(limit),
-            Some(Connections::Server) => most,
-            None => None,
-        };
-        let (Some(quota), Some(open), Some(limit)) = (&self.link.quota, open, limit) else {
+        let given = self.setting.config.quota.as_ref();
+        let limit = given.and_then(|quota| quota.connections);
+        let used = limit.and_then(|limit| self.link.status.lock().server.connections(limit));
+        let (Some(quota), Some((open, limit))) = (&self.link.quota, used) else {
             return;
         };
         if quota

@@ -46,7 +46,9 @@ impl Story {
         if options["redis"].is_null() {
             options["redis"] = json!({ "host": "memory" });
         }
-        options["namespace"] = json!("t");
+        if options["namespace"].is_null() {
+            options["namespace"] = json!("t");
+        }
         let config = Arc::new(Config::parse(&options.to_string()).expect("sound options"));
         let redis = Arc::new(config.redis.clone().expect("redis was given"));
         let counters = Arc::new(Counters::default());

@@ -486,3 +486,74 @@ async fn a_read_is_not_kept_for_a_link_that_does_not_come_back() {
         assert!(ms <= most, "{ms} ms with {retries} retries");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_all_writes_is_asked_for_one_deletion_a_second_however_many_wait() {
+    let server = Server::new();
+    server.says(|words| match words[0].as_str() {
+        "UNLINK" => Say::This("-NOREPLICAS Not enough good replicas to write.\r\n"),
+        _ => Say::Usual,
+    });
+    let story = Story::begin(Arc::clone(&server), json!({}));
+    for number in 0..200 {
+        let key = format!("t:{number}");
+        story.link.distrust(&Arc::from(key.as_bytes()));
+    }
+    story.until(LinkState::Up).await;
+    pass(10).await;
+    server.take_asked();
+    pass(10_000).await;
+    let asked = server.take_asked();
+    assert!((8..=11).contains(&asked.len()), "{asked:?}");
+    server.says(|_| Say::Usual);
+    pass(3_000).await;
+    assert_eq!(story.link.port.journaled(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collapse_that_cannot_be_written_for_want_of_memory_does_not_keep_the_link_down() {
+    let server = Server::new();
+    server.says(|words| match words[0].as_str() {
+        "SET" => Say::This("-OOM command not allowed when used memory > 'maxmemory'.\r\n"),
+        _ => Say::Usual,
+    });
+    let story = Story::begin(Arc::clone(&server), json!({ "namespace": "" }));
+    story.link.journal.lock().collapse();
+    story.link.port.note_journal(1);
+    story.until(LinkState::Up).await;
+    pass(10).await;
+    assert_eq!(modes(&story.events()), ["reads-only"]);
+    assert_eq!(
+        story.link.port.journaled(),
+        1,
+        "and nothing is read meanwhile"
+    );
+    server.says(|_| Say::Usual);
+    pass(2_000).await;
+    assert_eq!(story.link.port.journaled(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_of_the_quota_that_redis_refuses_is_not_asked_again_and_told_once() {
+    let server = Server::new();
+    server.says(|words| match words[0].as_str() {
+        "HINCRBY" | "PEXPIRE" => {
+            Say::This("-NOPERM User app has no permissions to run the command\r\n")
+        }
+        _ => Say::Usual,
+    });
+    let quota = json!({ "quota": { "commands": 1_000_000, "window": "month" } });
+    let story = Story::begin(Arc::clone(&server), quota);
+    story.until(LinkState::Up).await;
+    pass(10 * MINUTE).await;
+    let asked = server.take_asked();
+    let counts = asked
+        .iter()
+        .filter(|command| command.starts_with("HINCRBY"));
+    assert_eq!(counts.count(), 1, "{asked:?}");
+    let warned = story
+        .events()
+        .into_iter()
+        .filter(|event| matches!(event, Event::Warning { .. }));
+    assert_eq!(warned.count(), 1);
+}
