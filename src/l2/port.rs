@@ -23,8 +23,8 @@ const MAX_PENDING_BYTES: usize = 16 << 20;
 const SILENCE_MS: u64 = 100;
 /// Admission is counted in thousandths.
 const ALL: u32 = 1_000;
-/// What one who waits occupies beside the bytes on the wire.
-pub(super) const WAITING_BYTES: usize = 512;
+/// What one who waits is counted beside the bytes on the wire, on the high side: most of it is its promise.
+pub(super) const WAITING_BYTES: usize = 2_048;
 
 /// Why an operation has no reply.
 #[derive(Debug, Clone, PartialEq)]
