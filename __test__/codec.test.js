@@ -3,6 +3,7 @@ const assert = require('node:assert/strict')
 const { describe, test } = require('node:test')
 const { createCodec } = require('../lib/codec.js')
 const { KIND } = require('../lib/kinds.js')
+const { generator, ownSeed } = require('./support/random.js')
 
 const envelope = createCodec()
 const plain = createCodec({ format: 'plain' })
@@ -115,7 +116,7 @@ describe('what goes in comes out', () => {
   })
 
   test('random trees, seed printed on failure', () => {
-    const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
+    const seed = ownSeed()
     const random = generator(seed)
     for (let run = 0; run < 3_000; run++) {
       const value = tree(random, 4)
@@ -280,17 +281,6 @@ function deep(levels) {
   let value = []
   for (let level = 0; level < levels; level++) value = [value]
   return value
-}
-
-/** mulberry32. @param {number} seed */
-function generator(seed) {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }
 
 const NAMES = ['a', 'b', '$date', '$map', '$$', '$', '$bytes', 'toJSON', 'constructor', '', '0', 'ü-x']

@@ -26,8 +26,10 @@ class Pair {
   #join(way, from, to) {
     from.on('data', (chunk) => this.#pass(way, chunk, to))
     from.on('error', () => {})
-    from.on('close', () => {
-      to.destroy()
+    // A reset goes on as a reset: closed in order instead, what the server had not read yet would still be carried out.
+    from.on('close', (hadError) => {
+      if (hadError) to.resetAndDestroy()
+      else to.destroy()
       this.#proxy.pairs.delete(this)
     })
   }
@@ -74,9 +76,11 @@ class Pair {
 
   /** `fin`, `reset` or `stall`. */
   end(how) {
-    if (how === 'fin') this.client.end()
-    if (how === 'reset') this.client.resetAndDestroy()
-    if (how !== 'stall') this.upstream.destroy()
+    if (how === 'stall') return
+    if (how === 'fin') {
+      this.client.end()
+      this.upstream.destroy()
+    } else for (const socket of [this.client, this.upstream]) socket.resetAndDestroy()
   }
 }
 

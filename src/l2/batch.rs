@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use redis::{Cmd, Pipeline};
+use redis::{Cmd, Pipeline, Value};
 
 use super::{
     commands,
@@ -93,8 +93,10 @@ impl Waiting {
 
 /// Who waits for the reply to one command of a pipeline.
 pub enum Part {
-    /// One operation.
-    One(Waiting),
+    /// A command that may be answered with anything.
+    Any(Waiting),
+    /// One write, by its family.
+    Write(CommandFamily, Waiting),
     /// One read, with its key for another try.
     Read(Arc<[u8]>, Waiting),
     /// The reads joined in an MGET, in its order, with their keys for another try alone.
@@ -115,7 +117,7 @@ impl Part {
     /// The reads among those who wait, with their keys.
     pub fn reads(&mut self) -> impl Iterator<Item = (&Arc<[u8]>, &mut Waiting)> {
         let (one, joined) = match self {
-            Self::One(_) => (None, None),
+            Self::Any(_) | Self::Write(..) => (None, None),
             Self::Read(key, waiting) => (Some((&*key, waiting)), None),
             Self::Joined(list) => (None, Some(list)),
         };
@@ -127,11 +129,28 @@ impl Part {
     /// Everyone who waits for this reply.
     pub fn waiting(&mut self) -> impl Iterator<Item = &mut Waiting> {
         let (one, joined) = match self {
-            Self::One(waiting) | Self::Read(_, waiting) => (Some(waiting), None),
+            Self::Any(waiting) | Self::Write(_, waiting) | Self::Read(_, waiting) => {
+                (Some(waiting), None)
+            }
             Self::Joined(list) => (None, Some(list)),
         };
         one.into_iter()
             .chain(joined.into_iter().flatten().map(|(_, waiting)| waiting))
+    }
+
+    /// Whether `value` can be the answer to this command at all. If it is not, the link is out of step.
+    #[must_use]
+    pub fn fits(&self, value: &Value) -> bool {
+        let is_read = |value: &Value| matches!(value, Value::BulkString(_) | Value::Nil);
+        match (self, value) {
+            (Self::Any(_), _) | (_, Value::ServerError(_)) => true,
+            (Self::Write(family, _), value) => commands::fits(*family, value),
+            (Self::Read(..), value) => is_read(value),
+            (Self::Joined(list), Value::Array(values)) => {
+                values.len() == list.len() && values.iter().all(is_read)
+            }
+            (Self::Joined(_), _) => false,
+        }
     }
 }
 
@@ -149,7 +168,7 @@ impl Batch {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let waiting = self.parts.iter().map(|part| match part {
-            Part::One(_) | Part::Read(..) => 1,
+            Part::Any(_) | Part::Write(..) | Part::Read(..) => 1,
             Part::Joined(list) => list.len(),
         });
         self.bytes + waiting.sum::<usize>() * port::WAITING_BYTES
@@ -196,7 +215,7 @@ struct Cutter {
     /// Keys written since the first of `reads`: a read of one of them may not join.
     written: HashSet<Arc<[u8]>>,
     /// Commands that were queued after the first of `reads`.
-    held: Vec<(Cmd, Waiting, usize)>,
+    held: Vec<(Cmd, Part, usize)>,
 }
 
 impl Cutter {
@@ -211,16 +230,17 @@ impl Cutter {
                 self.reads.push((key, waiting));
             }
             Request::Write(cmd, keys) => {
+                let part = Part::Write(commands::family(&cmd), waiting);
                 if self.reads.is_empty() {
-                    self.send(cmd, Part::One(waiting), size);
+                    self.send(cmd, part, size);
                 } else {
                     self.written.extend(keys);
-                    self.held.push((cmd, waiting, size));
+                    self.held.push((cmd, part, size));
                 }
             }
             Request::Raw(cmd) => {
                 self.flush_reads();
-                self.send(cmd, Part::One(waiting), size);
+                self.send(cmd, Part::Any(waiting), size);
             }
         }
     }
@@ -243,8 +263,8 @@ impl Cutter {
             self.send(cmd, Part::Joined(reads), size);
         }
         self.written.clear();
-        for (cmd, waiting, size) in std::mem::take(&mut self.held) {
-            self.send(cmd, Part::One(waiting), size);
+        for (cmd, part, size) in std::mem::take(&mut self.held) {
+            self.send(cmd, part, size);
         }
     }
 

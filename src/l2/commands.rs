@@ -62,6 +62,22 @@ pub fn family(cmd: &Cmd) -> CommandFamily {
     name.map_or(CommandFamily::Other, CommandFamily::of_name)
 }
 
+/// Whether `value` can be the answer to a write of this family that was carried out.
+#[must_use]
+pub const fn fits(family: CommandFamily, value: &Value) -> bool {
+    match family {
+        CommandFamily::Set => matches!(value, Value::Okay | Value::SimpleString(_) | Value::Nil),
+        CommandFamily::Delete | CommandFamily::Increment | CommandFamily::Script => {
+            matches!(value, Value::Int(_))
+        }
+        CommandFamily::Get
+        | CommandFamily::Life
+        | CommandFamily::Scan
+        | CommandFamily::MGet
+        | CommandFamily::Other => true,
+    }
+}
+
 /// One step of a SCAN over keys that match `pattern`.
 #[must_use]
 pub fn scan(cursor: &str, pattern: &[u8], count: usize) -> Cmd {

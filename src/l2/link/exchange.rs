@@ -53,6 +53,12 @@ impl Sent {
             .collect()
     }
 
+    /// Whether each of `values` can be the answer to its command.
+    fn fits(&self, values: &[Value]) -> bool {
+        let pairs = self.parts.iter().zip(values);
+        pairs.len() == self.parts.len() && pairs.into_iter().all(|(part, value)| part.fits(value))
+    }
+
     /// Ends everything that still waits.
     pub(super) fn abort(&mut self, failure: &Failure) {
         for waiting in self.waiting() {
@@ -125,6 +131,10 @@ impl Serving<'_> {
         let elapsed = sent.at.elapsed();
         self.link.status.lock().in_flight -= sent.parts.len() as u64;
         match reply {
+            Ok(values) if !sent.fits(&values) => {
+                self.sent.insert(id, sent);
+                self.end.get_or_insert_with(|| End::Lost(out_of_step()));
+            }
             Ok(values) => {
                 let ms = elapsed.as_secs_f64() * 1_000.0;
                 self.link.status.lock().round_trip(ms);
@@ -161,7 +171,10 @@ impl Serving<'_> {
             self.judge(generation, Outcome { ok: !failed, slow });
         }
         match (part, value) {
-            (Part::One(mut waiting) | Part::Read(_, mut waiting), value) => {
+            (
+                Part::Any(mut waiting) | Part::Write(_, mut waiting) | Part::Read(_, mut waiting),
+                value,
+            ) => {
                 let reply = self.reply(value);
                 waiting.settle(reply);
             }
@@ -276,6 +289,12 @@ impl Serving<'_> {
             self.send(batch);
         }
     }
+}
+
+/// Why a link ends whose answers are not those to its questions.
+pub(super) fn out_of_step() -> LastError {
+    let text = "an answer did not belong to its question: the connection is out of step";
+    LastError::new("EPROTO", text)
 }
 
 /// What an error reply means.

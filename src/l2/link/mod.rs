@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use self::exchange::Sent;
+use self::exchange::{Sent, out_of_step};
 pub use self::exchange::{meaning_of, server_text};
 use super::{
     Control, Link, Setting, batch,
@@ -181,9 +181,7 @@ impl<'a> Serving<'a> {
             Control::Connect | Control::MemoryMode(false) => (),
             Control::Renew(generation) => {
                 if generation == self.link.port.generation() {
-                    let text =
-                        "an answer did not belong to its question: the connection is out of step";
-                    self.end = Some(End::Lost(LastError::new("EPROTO", text)));
+                    self.end = Some(End::Lost(out_of_step()));
                 }
             }
             Control::MemoryMode(true) => self.end = Some(End::Memory),

@@ -1,0 +1,87 @@
+//! Bytes that Redis holds under a key, whoever wrote them: as they are, and with the magic, the version and the checksum
+//! put right, so that what lies behind them is read too.
+
+#![no_main]
+
+use bytes::Bytes;
+use evenkeel::entry::{
+    Kind, Left, Life, Payload,
+    wire::{Context, Decoded, HEADER, PREFIX, decode, encode, peek_life},
+};
+use libfuzzer_sys::fuzz_target;
+
+const NOW: u64 = 1_800_000_000_000;
+const KEY: &[u8] = b"k";
+const CHECKSUM: usize = 16;
+
+const CONTEXT: Context = Context {
+    key: KEY,
+    unix_ms: NOW,
+    epoch: 0,
+};
+
+fuzz_target!(|data: &[u8]| {
+    let decoded = decode(CONTEXT, Bytes::copy_from_slice(data), false);
+    check(data, &decoded);
+    if data.len() >= HEADER {
+        let sealed = sealed(data);
+        let decoded = decode(CONTEXT, Bytes::copy_from_slice(&sealed), false);
+        check(&sealed, &decoded);
+        let other = Context {
+            key: b"other",
+            ..CONTEXT
+        };
+        let decoded = decode(other, sealed.into(), false);
+        assert!(
+            matches!(decoded, Decoded::Corrupt),
+            "the value of another key"
+        );
+    }
+    there_and_back(data);
+});
+
+/// What is read lies within what was there, and no life is longer than its header says.
+fn check(data: &[u8], decoded: &Decoded) {
+    match decoded {
+        Decoded::Fresh(payload, left) => {
+            assert!(data.ends_with(&payload.data));
+            assert_eq!(peek_life(data, NOW), Some(*left));
+            assert_ne!(*left, Left::Ms(0));
+        }
+        Decoded::Bare(payload) => assert_eq!(payload.data, data),
+        Decoded::Gone | Decoded::Foreign | Decoded::Corrupt => (),
+    }
+}
+
+/// As docs/wire.md has it: over form, key and everything behind the header.
+fn sealed(data: &[u8]) -> Vec<u8> {
+    let mut sealed = data.to_vec();
+    sealed[..PREFIX.len()].copy_from_slice(&PREFIX);
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&sealed[3..4]);
+    hasher.update(KEY);
+    hasher.update(&sealed[HEADER..]);
+    sealed[CHECKSUM..HEADER].copy_from_slice(&hasher.finalize().to_le_bytes());
+    sealed
+}
+
+fn there_and_back(data: &[u8]) {
+    let [number, ttl, stale, rest @ ..] = data else {
+        return;
+    };
+    let Some(kind) = Kind::from_u8(*number) else {
+        return;
+    };
+    let payload = Payload::new(kind, rest.to_vec());
+    let life = Life {
+        ttl_ms: (*ttl > 0).then_some(u64::from(*ttl) << 20),
+        stale_ms: u64::from(*stale),
+    };
+    let context = Context {
+        epoch: u64::from(*stale),
+        ..CONTEXT
+    };
+    let left = life.ttl_ms.map_or(Left::Forever, Left::Ms);
+    let decoded = decode(context, encode(context, &payload, life).into(), false);
+    assert_eq!(decoded, Decoded::Fresh(payload, left));
+}
