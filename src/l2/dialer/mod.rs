@@ -5,7 +5,7 @@
 mod addresses;
 mod causes;
 mod fault;
-mod socket;
+pub(super) mod socket;
 
 use std::{
     collections::VecDeque,
@@ -257,7 +257,7 @@ async fn secure<S: Resettable>(
 
 /// A connection to a server that a test speaks for.
 #[cfg(test)]
-pub(super) fn dialed_in_memory(stream: tokio::io::DuplexStream) -> Dialed {
+pub(super) fn dialed_in_memory(stream: impl socket::Resettable) -> Dialed {
     let socket = Socket::new(stream);
     Dialed {
         activity: socket.activity(),

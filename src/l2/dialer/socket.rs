@@ -96,7 +96,7 @@ impl ResetHandle {
 }
 
 /// A stream that can be told to end with a reset.
-pub(super) trait Resettable: Transport + 'static {
+pub(in crate::l2) trait Resettable: Transport + 'static {
     fn reset_on_drop(&self);
 }
 
@@ -109,11 +109,6 @@ impl Resettable for TcpStream {
 
 #[cfg(unix)]
 impl Resettable for tokio::net::UnixStream {
-    fn reset_on_drop(&self) {}
-}
-
-#[cfg(test)]
-impl Resettable for tokio::io::DuplexStream {
     fn reset_on_drop(&self) {}
 }
 

@@ -1,8 +1,10 @@
 //! The link against a server in memory, on paused time: hours of outage in milliseconds. Every test is a story; what
 //! its names promise is what `resilience` rules, seen from outside: states, commands at the server, settled operations.
 
+mod cuts;
 mod server;
 mod stories;
+mod wire;
 
 use std::{sync::Arc, time::Duration};
 

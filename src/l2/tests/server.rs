@@ -10,6 +10,7 @@ use tokio::{
     sync::watch,
 };
 
+use super::wire::{Break, Passed, Wire};
 use crate::{
     clock,
     l2::dialer::{Dial, DialError, Dialed, dialed_in_memory},
@@ -48,6 +49,10 @@ pub(super) struct Server {
     frozen: watch::Sender<bool>,
     /// Counts up to end every connection.
     severed: watch::Sender<u32>,
+    /// Where the next connection breaks.
+    breaks: Mutex<Option<Break>>,
+    /// What has passed on the first connection.
+    pub(super) passed: Arc<Passed>,
 }
 
 impl Server {
@@ -60,6 +65,8 @@ impl Server {
             dialed: Mutex::default(),
             frozen: watch::Sender::new(false),
             severed: watch::Sender::new(0),
+            breaks: Mutex::default(),
+            passed: Arc::default(),
         })
     }
 
@@ -75,6 +82,11 @@ impl Server {
     /// As a SIGSTOP: connections stay, nothing is answered.
     pub(super) fn freeze(&self, frozen: bool) {
         self.frozen.send_replace(frozen);
+    }
+
+    /// The next connection breaks, and only that.
+    pub(super) fn breaks_next(&self, at: Break) {
+        *self.breaks.lock() = Some(at);
     }
 
     /// Ends every connection; new ones are accepted.
@@ -209,7 +221,13 @@ impl Dial for Road {
             if accept == Accept::Serve {
                 tokio::spawn(Arc::clone(&self.0).serve(far));
             }
-            Ok(dialed_in_memory(near))
+            let passed = if self.0.dialed.lock().len() == 1 {
+                Arc::clone(&self.0.passed)
+            } else {
+                Arc::default()
+            };
+            let breaks = self.0.breaks.lock().take();
+            Ok(dialed_in_memory(Wire::new(near, breaks, passed)))
         }
         .boxed()
     }

@@ -557,3 +557,50 @@ async fn a_count_of_the_quota_that_redis_refuses_is_not_asked_again_and_told_onc
         .filter(|event| matches!(event, Event::Warning { .. }));
     assert_eq!(warned.count(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_cannot_belong_to_their_questions_end_the_link_and_nobody_gets_them() {
+    let odd = [
+        ("GET", "+OK\r\n"),
+        ("MGET", "*1\r\n$4\r\nof a\r\n"),
+        ("MGET", "*3\r\n_\r\n_\r\n_\r\n"),
+        ("MGET", "$4\r\nof a\r\n"),
+        ("UNLINK", "$4\r\nof a\r\n"),
+        ("UNLINK", "+OK\r\n"),
+    ];
+    for (command, answer) in odd {
+        let server = Server::new();
+        server.put("a", "of a");
+        let story = Story::up(Arc::clone(&server), json!({})).await;
+        let mut answers = vec![answer].into_iter();
+        server.says(move |words| match words[0] == command {
+            true => answers.next().map_or(Say::Usual, Say::This),
+            false => Say::Usual,
+        });
+        let reads = if command == "MGET" {
+            vec!["a", "b"]
+        } else {
+            vec!["a"]
+        };
+        let ends: Vec<_> = if command == "UNLINK" {
+            let key: Arc<[u8]> = Arc::from(b"t:w".as_slice());
+            vec![story.ask(Request::Write(unlink("t:w"), vec![key])).0]
+        } else {
+            let reads = reads.into_iter();
+            reads
+                .map(|key| story.ask(Request::Get(key.as_bytes().into())).0)
+                .collect()
+        };
+        for end in ends {
+            let reply = end.await.expect("settled");
+            assert!(
+                matches!(reply, Ok(Said::Nil) | Err(Failure::Disconnected))
+                    || reply == Ok(text("of a")),
+                "{command} {answer:?}: {reply:?}"
+            );
+        }
+        story.until(LinkState::Up).await;
+        assert_eq!(server.dials().len(), 2, "{command} {answer:?}");
+        assert_eq!(story.get("a").await, Ok(text("of a")));
+    }
+}
