@@ -25,7 +25,10 @@ const FAULT_MS = [100, 4_000]
 const QUIET_MS = [1_000, 10_000]
 
 const { values: options } = parseArgs({
-  options: { minutes: { type: 'string', default: '1' }, seed: { type: 'string', default: String(ownSeed()) } },
+  options: {
+    minutes: { type: 'string', default: '1' },
+    seed: { type: 'string', default: String(ownSeed()) },
+  },
 })
 
 /** One process of the soak, with what it said so far. */
@@ -80,7 +83,10 @@ async function faults(world, until) {
 /** What Redis holds at the end, in the words of a cache without an L1, against what the owners know. */
 async function finalTruth(services) {
   for (const { child } of services) child.send({ type: 'finish' })
-  await until(() => services.every(({ ledger }) => ledger), { timeout: 90_000, message: 'all processes settle' })
+  await until(() => services.every(({ ledger }) => ledger), {
+    timeout: 90_000,
+    message: 'all processes settle',
+  })
   const ledgers = services.flatMap(({ ledger }) => ledger)
   for (const { child } of services) child.send({ type: 'audit', ledgers })
   await until(() => services.every(({ isAudited }) => isAudited), {
@@ -116,7 +122,9 @@ async function main() {
   if (died.length > 0) console.error(`processes ended with ${JSON.stringify(died)}`)
   await Promise.all(proxies.map((proxy) => proxy.close()))
   await server.stop()
-  console.log(found + died.length === 0 ? 'Nothing was lost.' : `${found + died.length} complaints, seed ${seed}`)
+  console.log(
+    found + died.length === 0 ? 'Nothing was lost.' : `${found + died.length} complaints, seed ${seed}`,
+  )
   process.exit(found + died.length === 0 ? 0 : 1)
 }
 

@@ -8,6 +8,15 @@ const net = require('node:net')
 const { performance } = require('node:perf_hooks')
 const { replyEnd } = require('./resp.js')
 
+/**
+ * Ends a connection with a reset. One that is being closed in order already cannot be reset any more: libuv would keep it,
+ * and with it the process, for ever.
+ */
+function reset(socket) {
+  if (socket.writableEnded) socket.destroy()
+  else socket.resetAndDestroy()
+}
+
 /** One client and its connection to the target. `up` leads to the server, `down` to the client. */
 class Pair {
   #proxy
@@ -28,7 +37,7 @@ class Pair {
     from.on('error', () => {})
     // A reset goes on as a reset: closed in order instead, what the server had not read yet would still be carried out.
     from.on('close', (hadError) => {
-      if (hadError) to.resetAndDestroy()
+      if (hadError) reset(to)
       else to.destroy()
       this.#proxy.pairs.delete(this)
     })
@@ -80,7 +89,7 @@ class Pair {
     if (how === 'fin') {
       this.client.end()
       this.upstream.destroy()
-    } else for (const socket of [this.client, this.upstream]) socket.resetAndDestroy()
+    } else [this.client, this.upstream].forEach(reset)
   }
 }
 
@@ -134,7 +143,7 @@ class FaultProxy {
     this.acceptedAt.push(performance.now())
     client.on('error', () => {})
     if (this.onAccept === 'fin') return void client.resume().end()
-    if (this.onAccept === 'reset') return void client.resetAndDestroy()
+    if (this.onAccept === 'reset') return void reset(client)
     if (this.onAccept === 'stall') return void this.#hold(client)
     this.pairs.add(new Pair(this, client, this.#target))
     this.mostOpen = Math.max(this.mostOpen, this.open)
