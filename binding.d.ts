@@ -2,8 +2,11 @@
 /* eslint-disable */
 /** The completion queue of one environment. */
 export declare class Completions {
-  /** `wake` is called on the event loop when something has ended since the queue was last emptied. */
-  constructor(wake: () => void)
+  /**
+   * `wake` is called on the event loop when something has ended since the queue was last emptied. `resource` is what
+   * `async_hooks` is shown for it.
+   */
+  constructor(wake: () => void, resource: object)
   /** At most `most` ends, flat: ticket, kind, value. If there were more, the caller comes again by itself. */
   take(most: number): unknown[]
 }

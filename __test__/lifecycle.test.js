@@ -3,9 +3,11 @@
 // Beginning and ending: what the constructor does, what keeps a process alive, how close ends it.
 
 const assert = require('node:assert/strict')
+const fs = require('node:fs')
+const path = require('node:path')
 const { after, before, describe, test } = require('node:test')
 const { openCache, openOn } = require('./support/cache.js')
-const { runScript } = require('./support/child.js')
+const { root, runProgram, runScript, temporaryFolder } = require('./support/child.js')
 const { startRedis } = require('./support/redis.js')
 const { eventOf, timed, until } = require('./support/wait.js')
 
@@ -67,6 +69,57 @@ describe('a process', () => {
       else await cache.close()
       console.log(cache.state)`
     assert.equal(await ended(body), 'closed')
+  })
+
+  test('of which a worker thread loads the addon first, and the main thread after it has ended', async () => {
+    const body = `
+      const { Worker } = require('node:worker_threads')
+      const { once } = require('node:events')
+      async function main() {
+        const worker = new Worker(
+          "const { Cache } = require('evenkeel'); const cache = new Cache({ redis: process.env.URL });" +
+            "cache.set('from', 'worker').then(() => require('node:worker_threads').parentPort.postMessage('set'))",
+          { eval: true },
+        )
+        await once(worker, 'message')
+        await worker.terminate()
+        const { Cache } = require('evenkeel')
+        const cache = new Cache({ redis: process.env.URL })
+        console.log(await cache.get('from'))
+      }
+      main()`
+    const { code, stdout, stderr } = await runScript(body, { env: { URL: server.url } })
+    assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: 'worker\n', stderr: '' })
+  })
+
+  test('that node:cluster forks four times has a link for each, and all of them end by themselves', async () => {
+    const body = `
+      const cluster = require('node:cluster')
+      const { once } = require('node:events')
+      async function primary() {
+        const workers = Array.from({ length: 4 }, () => cluster.fork())
+        const heard = workers.map((worker) => once(worker, 'message'))
+        const ends = workers.map((worker) => once(worker, 'exit'))
+        const values = (await Promise.all(heard)).map(([value]) => value)
+        for (const worker of workers) worker.disconnect()
+        const codes = (await Promise.all(ends)).map(([code, signal]) => signal ?? code)
+        console.log(JSON.stringify({ values, codes }))
+      }
+      async function worker() {
+        const { Cache } = require('evenkeel')
+        const redis = { url: process.env.URL, connectionName: 'clustered' }
+        const cache = new Cache({ redis, namespace: 'clustered' })
+        await cache.set('key-' + cluster.worker.id, cluster.worker.id)
+        process.send(await cache.get('key-' + cluster.worker.id))
+      }
+      if (cluster.isPrimary) primary()
+      else worker()`
+    const file = path.join(temporaryFolder(), 'cluster.js')
+    fs.writeFileSync(file, body.replace("'evenkeel'", JSON.stringify(root)))
+    const { code, stdout, stderr } = await runProgram(process.execPath, [file], { env: { URL: server.url } })
+    assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
+    const { values, codes } = JSON.parse(stdout)
+    assert.deepEqual([values.toSorted(), codes], [[1, 2, 3, 4], [0, 0, 0, 0]]) // prettier-ignore
   })
 
   test('whose retryStrategy and logger throw goes on and ends', async () => {

@@ -88,7 +88,7 @@ export interface NativeCache {
 
 export interface Binding {
   NativeCache: new (options: string, completions: Completions) => NativeCache
-  Completions: new (wake: () => void) => Completions
+  Completions: new (wake: () => void, resource: { hasRef(): boolean }) => Completions
   hitFunction(cache: NativeCache, scratch: Uint32Array): (key: string, as: number) => unknown
   metricsOf(caches: NativeCache[], openMetrics: boolean): string
   defaults(): string

@@ -16,6 +16,9 @@ const native = require('./native.js')
 
 const NOTICE = { EVENT: 0, LOG: 1, ASK: 2 }
 
+/** What async_hooks sees of the wake-ups: as Node's own handles do, it says that it keeps no process alive. */
+const RESOURCE = { hasRef: () => false }
+
 class Environment {
   tickets = new Tickets((kind, json) => this.#notice(kind, json))
   /** @type {Map<number, Flight>} whose factory runs in this thread */
@@ -25,7 +28,7 @@ class Environment {
   #caches = new Map()
   #collected = new FinalizationRegistry((/** @type {number} */ id) => this.#caches.delete(id))
   /** @type {import('./boundary').Completions} */
-  completions = new native.Completions(() => this.tickets.drain(this.completions))
+  completions = new native.Completions(() => this.tickets.drain(this.completions), RESOURCE)
 
   /** @param {Shared} shared */
   register(shared) {

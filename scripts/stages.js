@@ -5,7 +5,9 @@
 
 const fs = require('node:fs')
 const path = require('node:path')
+const { fuzz } = require('./fuzz.js')
 const { env, has, root, run } = require('./run.js')
+const { ensureRuntimes, testRuntimes } = require('./runtimes.js')
 const { ensureDependencies, ensurePrograms, requireRust } = require('./setup.js')
 
 const PASSED = { passed: 1, failed: 0, skipped: 0 }
@@ -21,6 +23,8 @@ const CONFUSING = [
   'PORT',
 ]
 const FILE_LIMIT_MS = 15 * 60_000
+/** For each target: enough to see that the corpus still holds, and a little further. */
+const FUZZ_SECONDS = 5
 
 /** A command that is one check: it passes or it fails. */
 const check =
@@ -76,13 +80,18 @@ function testFiles(folder = path.join(root, '__test__')) {
   return found.filter((name) => name.endsWith('.test.js')).toSorted()
 }
 
-async function nodeTests() {
+/** The environment without what would change what the tests see. */
+function cleanEnvironment() {
   const clean = { ...env }
   for (const name of CONFUSING) delete clean[name]
+  return clean
+}
+
+async function nodeTests() {
   // One file at a time: several measure time, and each starts servers of its own.
   const flags = ['--test', '--test-reporter=spec', '--test-concurrency=1', `--test-timeout=${FILE_LIMIT_MS}`]
   const { code, output } = await run(process.execPath, [...flags, ...testFiles()], {
-    env: clean,
+    env: cleanEnvironment(),
     shell: false,
   })
   const counts = counted(output, /^ℹ (?:pass (?<passed>\d+)|fail (?<failed>\d+)|skipped (?<skipped>\d+))$/gm)
@@ -92,6 +101,7 @@ async function nodeTests() {
 async function setUp() {
   await ensureDependencies()
   await ensurePrograms()
+  await ensureRuntimes()
   requireRust()
   return PASSED
 }
@@ -108,6 +118,8 @@ const STAGES = [
   ['types', check('npm', 'run', 'types')],
   ['publint', check('publint', '--strict')],
   ['node', nodeTests],
+  ['runtimes', () => testRuntimes(cleanEnvironment())],
+  ['fuzz', () => fuzz(FUZZ_SECONDS)],
 ]
 
 module.exports = { FAILED, STAGES }

@@ -51,9 +51,10 @@ const FAULTS = {
     server.freeze()
     return () => server.thaw()
   },
-  async 'the server pauses its clients'({ server }) {
-    await server.command('CLIENT', 'PAUSE', 60_000, 'ALL')
-    return () => server.command('CLIENT', 'UNPAUSE')
+  async 'the server pauses its clients'({ server, random }) {
+    await server.command('CLIENT', 'PAUSE', between(random, 100, 4_000), 'ALL')
+    // An UNPAUSE would have to wait as well.
+    return () => server.command('PING')
   },
   async 'the server runs a script'({ server }) {
     const other = await server.connect()

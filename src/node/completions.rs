@@ -11,14 +11,13 @@ use std::{
 };
 
 use napi::{
-    Env, Status,
-    bindgen_prelude::{Array, Function, Result},
-    threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode},
+    Env,
+    bindgen_prelude::{Array, Function, Object, Result},
 };
 use napi_derive::napi;
 use parking_lot::Mutex;
 
-use super::outcome;
+use super::{outcome, wake::Wake};
 use crate::{
     cache::{
         Cache, Outcome,
@@ -26,8 +25,6 @@ use crate::{
     },
     error::{CacheError, Code},
 };
-
-type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
 
 enum Item {
     Settled(u32, Outcome),
@@ -51,7 +48,7 @@ impl Queue {
         }
         self.items.lock().push_back(item);
         if !self.woken.swap(true, Ordering::SeqCst) {
-            self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            self.wake.wake();
         }
     }
 
@@ -105,14 +102,11 @@ pub struct Completions {
 
 #[napi]
 impl Completions {
-    /// `wake` is called on the event loop when something has ended since the queue was last emptied.
+    /// `wake` is called on the event loop when something has ended since the queue was last emptied. `resource` is what
+    /// `async_hooks` is shown for it.
     #[napi(constructor)]
-    pub fn new(env: &Env, wake: Function<'_, (), ()>) -> Result<Self> {
-        let wake = wake
-            .build_threadsafe_function::<()>()
-            .callee_handled::<false>()
-            .weak::<true>()
-            .build()?;
+    pub fn new(env: &Env, wake: Function<'_, (), ()>, resource: Object<'_>) -> Result<Self> {
+        let wake = Wake::new(env, &wake, &resource)?;
         let queue = Arc::new(Queue {
             items: Mutex::default(),
             woken: AtomicBool::new(false),

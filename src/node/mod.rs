@@ -2,7 +2,8 @@
 //! the cache.
 //!
 //! `cache` has the operations, `input` and `outcome` convert, `completions` is the queue of one environment, `hot` the
-//! raw function of the hit path, `named` the caches that threads share, `runtime` the threads of our own.
+//! raw function of the hit path, `named` the caches that threads share, `runtime` the threads of our own, `wake` what wakes an
+//! event loop.
 
 #![expect(
     unreachable_pub,
@@ -20,3 +21,4 @@ mod input;
 mod named;
 mod outcome;
 mod runtime;
+mod wake;

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use napi::{Error, Result, Status};
+use napi::{Error, Result, Status, bindgen_prelude::retain_current_module_for_unload_safety};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// One thread drives sockets and timers, the other lets a long parse not delay them.
@@ -17,6 +17,8 @@ static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
 /// If the operating system gives no threads.
 pub fn handle() -> Result<Handle> {
     let made = RUNTIME.get_or_init(|| {
+        // Node unloads an addon with the last environment that loaded it; these threads stay.
+        retain_current_module_for_unload_safety();
         Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("evenkeel")
