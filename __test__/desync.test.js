@@ -77,9 +77,9 @@ test(`${READERS} readers never get another key's value, whatever becomes of repl
     },
     async (key) => void (await cache.set(key, valueOf(key))),
   ]
-  let isOver = false
+  const over = new AbortController()
   const reader = async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       await oneOf(random, reads)(oneOf(random, keys)).catch((error) => seen.rejected.push(error.message))
       await pause(between(random, 0, 10))
     }
@@ -89,7 +89,7 @@ test(`${READERS} readers never get another key's value, whatever becomes of repl
     await FAULTS[oneOf(random, Object.keys(FAULTS))]({ server, proxy, random })
     await pause(between(random, 0, 500))
   }
-  isOver = true
+  over.abort()
   await Promise.all(readers)
   t.diagnostic(`${seen.right} right, ${seen.missed} missed, ${cache.stats().l2Reconnects} links`)
   assert.deepEqual([seen.wrong, seen.rejected], [[], []])

@@ -30,7 +30,7 @@ async function freePort() {
 }
 
 function serverArguments(
-  { port, password, tls, clientCertificates, unixsocket, databases, persist, args = [] },
+  { port, password, tls, clientCertificates, unixsocket, databases, persist, on, args = [] },
   folder,
 ) {
   const words = ['--bind', '127.0.0.1', '-::1', '--dir', folder, '--save', '', '--daemonize', 'no']
@@ -39,7 +39,7 @@ function serverArguments(
   words.push(...(persist ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no']))
   if (password !== undefined) words.push('--requirepass', password)
   if (databases !== undefined) words.push('--databases', databases)
-  if (unixsocket) words.push('--unixsocket', path.join(folder, 'redis.sock'))
+  if (unixsocket || on) words.push('--unixsocket', path.join(folder, 'redis.sock'))
   if (tls) {
     words.push('--tls-cert-file', tls.server.files('crt'), '--tls-key-file', tls.server.files('key'))
     words.push('--tls-ca-cert-file', tls.authority.files('crt'))
@@ -81,7 +81,8 @@ class RedisServer {
   /** Starts the process and waits until it answers. */
   async start() {
     const words = serverArguments(this.#options, this.#folder)
-    this.#child = spawn('redis-server', words, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const [program, ...rest] = [...(this.#options.on ?? []), 'redis-server', ...words]
+    this.#child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] })
     running.add(this.#child)
     let printed = ''
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
@@ -105,7 +106,8 @@ class RedisServer {
 
   /** A raw client of its own. */
   connect() {
-    const { port, password, tls } = this.#options
+    const { port, password, tls, on } = this.#options
+    if (on) return connect({ path: this.socket })
     const secure = tls && { ca: tls.authority.cert, key: tls.client.key, cert: tls.client.cert }
     return connect({ port, ...(secure && { tls: secure }), ...(password !== undefined && { password }) })
   }
@@ -174,7 +176,8 @@ class RedisServer {
 /**
  * A running redis-server. `port` (default: a free one), `password`, `tls` (what makeCertificates answers),
  * `clientCertificates` (required ones), `unixsocket`, `databases`, `persist` (what is acknowledged survives `restart`),
- * `args` (further words of the command line).
+ * `args` (further words of the command line), `on` (what runs a program on another host: then it is spoken to through its
+ * unix socket).
  */
 async function startRedis(options = {}) {
   const server = new RedisServer({ ...options, port: options.port ?? (await freePort()) })
