@@ -78,9 +78,9 @@ class RedisServer {
     return `${tls ? 'rediss' : 'redis'}://${login}${tls ? 'localhost' : '127.0.0.1'}:${port}`
   }
 
-  /** Starts the process and waits until it answers. */
-  async start() {
-    const words = serverArguments(this.#options, this.#folder)
+  /** Starts the process, with further words on its command line, and waits until it answers. */
+  async start(more = []) {
+    const words = [...serverArguments(this.#options, this.#folder), ...more]
     const [program, ...rest] = [...(this.#options.on ?? []), 'redis-server', ...words]
     this.#child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] })
     running.add(this.#child)
