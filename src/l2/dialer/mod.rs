@@ -257,7 +257,7 @@ async fn secure<S: Resettable>(
 
 /// A connection to a server that a test speaks for.
 #[cfg(test)]
-pub(super) fn dialed_in_memory(stream: impl socket::Resettable) -> Dialed {
+pub(super) fn dialed_in_memory(stream: impl Resettable) -> Dialed {
     let socket = Socket::new(stream);
     Dialed {
         activity: socket.activity(),

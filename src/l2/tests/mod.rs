@@ -2,6 +2,7 @@
 //! its names promise is what `resilience` rules, seen from outside: states, commands at the server, settled operations.
 
 mod cuts;
+mod random;
 mod server;
 mod stories;
 mod wire;
@@ -19,6 +20,8 @@ use super::{
     supervisor,
 };
 use crate::{clock, config::Config, resilience::state::LinkState, telemetry::counters::Counters};
+
+const MINUTE: u64 = 60_000;
 
 /// An application that takes note.
 #[derive(Default)]
@@ -133,6 +136,17 @@ impl Story {
 /// Lets `ms` pass.
 async fn pass(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// Attempts in the fullest minute.
+fn most_in_a_minute(times: &[u64]) -> usize {
+    let within = |from: &u64| {
+        times
+            .iter()
+            .filter(|at| (*from..from + MINUTE).contains(at))
+            .count()
+    };
+    times.iter().map(within).max().unwrap_or(0)
 }
 
 /// How many ms something took on paused time.

@@ -10,7 +10,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::wire::{Break, Passed, Wire};
+use super::wire::{Break, Passed, Sockets, Wire};
 use crate::{
     clock,
     l2::dialer::{Dial, DialError, Dialed, dialed_in_memory},
@@ -53,6 +53,7 @@ pub(super) struct Server {
     breaks: Mutex<Option<Break>>,
     /// What has passed on the first connection.
     pub(super) passed: Arc<Passed>,
+    sockets: Arc<Sockets>,
 }
 
 impl Server {
@@ -67,6 +68,7 @@ impl Server {
             severed: watch::Sender::new(0),
             breaks: Mutex::default(),
             passed: Arc::default(),
+            sockets: Arc::default(),
         })
     }
 
@@ -82,6 +84,11 @@ impl Server {
     /// As a SIGSTOP: connections stay, nothing is answered.
     pub(super) fn freeze(&self, frozen: bool) {
         self.frozen.send_replace(frozen);
+    }
+
+    /// How many sockets clients have had at once.
+    pub(super) fn most_sockets(&self) -> usize {
+        self.sockets.most()
     }
 
     /// The next connection breaks, and only that.
@@ -227,7 +234,8 @@ impl Dial for Road {
                 Arc::default()
             };
             let breaks = self.0.breaks.lock().take();
-            Ok(dialed_in_memory(Wire::new(near, breaks, passed)))
+            let sockets = Arc::clone(&self.0.sockets);
+            Ok(dialed_in_memory(Wire::new(near, breaks, passed, sockets)))
         }
         .boxed()
     }

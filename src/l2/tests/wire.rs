@@ -62,19 +62,47 @@ impl Passed {
     }
 }
 
+/// The client's ends of connections that are there, and the most there have been at once.
+#[derive(Default)]
+pub(super) struct Sockets {
+    open: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Sockets {
+    pub(super) fn most(&self) -> usize {
+        self.most.load(Relaxed)
+    }
+}
+
 /// The client's end of a connection.
 pub(super) struct Wire {
     stream: DuplexStream,
     breaks: Option<Break>,
     passed: Arc<Passed>,
+    sockets: Arc<Sockets>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.sockets.open.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Wire {
-    pub(super) fn new(stream: DuplexStream, breaks: Option<Break>, passed: Arc<Passed>) -> Self {
+    pub(super) fn new(
+        stream: DuplexStream,
+        breaks: Option<Break>,
+        passed: Arc<Passed>,
+        sockets: Arc<Sockets>,
+    ) -> Self {
+        let open = sockets.open.fetch_add(1, Relaxed) + 1;
+        sockets.most.fetch_max(open, Relaxed);
         Self {
             stream,
             breaks,
             passed,
+            sockets,
         }
     }
 
