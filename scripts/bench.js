@@ -12,8 +12,7 @@ async function main() {
   await ensurePrograms()
   await ensureBuilt()
   const folder = path.join(root, 'benchmark')
-  const { code } = await run('npm', ['ci', '--no-audit', '--no-fund'], { cwd: folder })
-  if (code !== 0) throw new Error('npm ci failed in benchmark/')
+  await ensureDependencies(folder)
   const [program, ...words] = process.argv.slice(2)
   // Files that the arguments name are meant from where the command was typed.
   const options = { cwd: process.env.INIT_CWD ?? root, stdio: 'inherit', shell: false }

@@ -6,6 +6,7 @@
 const fs = require('node:fs')
 const path = require('node:path')
 const { root, run } = require('./run.js')
+const { ensureDependencies } = require('./setup.js')
 
 const FOLDER = path.join(root, '__test__', 'runtimes')
 const FILES = ['lifecycle', 'workers', 'suspended'].map((name) => path.join('__test__', `${name}.test.js`))
@@ -22,14 +23,9 @@ const COMMANDS = {
   Bun: [path.join(MODULES, '@oven', 'bun-linux-x64', 'bin', 'bun'), 'test', '--timeout', '600000'],
 }
 
-/** Installs the runtimes, and Jest for the tests of runners. */
-async function ensureRuntimes() {
-  const { code } = await run('npm', ['ci', '--no-audit', '--no-fund'], { cwd: FOLDER })
-  if (code !== 0) throw new Error('npm ci failed in __test__/runtimes')
-}
-
 /** One check for each file on each runtime; those that do not exist for this platform are skipped. */
 async function testRuntimes(env) {
+  await ensureDependencies(FOLDER)
   const counts = { passed: 0, failed: 0, skipped: 0 }
   for (const [name, [program, ...flags]] of Object.entries(COMMANDS)) {
     for (const file of FILES) {
@@ -46,4 +42,4 @@ async function testRuntimes(env) {
   return counts
 }
 
-module.exports = { ensureRuntimes, testRuntimes }
+module.exports = { RUNTIMES: FOLDER, testRuntimes }

@@ -8,42 +8,51 @@ const fs = require('node:fs')
 const path = require('node:path')
 const { has, root, run } = require('./run.js')
 
-const STAMP = path.join(root, 'node_modules', '.evenkeel-lock')
 /** What the addon is made of. */
 const SOURCES = ['Cargo.toml', 'Cargo.lock', 'build.rs', 'src']
 
-function lockHash() {
+function lockHash(folder) {
   return crypto
     .createHash('sha256')
-    .update(fs.readFileSync(path.join(root, 'package-lock.json')))
+    .update(fs.readFileSync(path.join(folder, 'package-lock.json')))
     .digest('hex')
 }
 
-/** `npm ci`, unless node_modules was made from this very lock file. */
-async function ensureDependencies() {
-  const hash = lockHash()
-  if (fs.existsSync(STAMP) && fs.readFileSync(STAMP, 'utf8') === hash) return
-  console.log('Installing the dev dependencies: npm ci')
-  const { code } = await run('npm', ['ci', '--no-audit', '--no-fund'])
-  if (code !== 0) throw new Error('npm ci failed: is the npm registry reachable?')
-  fs.writeFileSync(STAMP, hash)
+/** `npm ci` in a folder with a package of its own, unless its node_modules was made from this very lock file. */
+async function ensureDependencies(folder = root) {
+  const stamp = path.join(folder, 'node_modules', '.evenkeel-lock')
+  const hash = lockHash(folder)
+  if (fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === hash) return
+  const name = path.relative(root, folder) || 'this folder'
+  console.log(`Installing dependencies: npm ci in ${name}`)
+  const { code } = await run('npm', ['ci', '--no-audit', '--no-fund'], { cwd: folder })
+  if (code !== 0) throw new Error(`npm ci failed in ${name}: is the npm registry reachable?`)
+  fs.writeFileSync(stamp, hash)
 }
 
-/** Programs that the tests start, and packages of the same name everywhere: servers, and certificates for them. */
-const PROGRAMS = { 'redis-server': ['--version'], openssl: ['version'] }
+/** Programs that the tests start, by the package that has them: servers, certificates for them, hosts to put them on. */
+const PROGRAMS = {
+  'redis-server': { asks: ['redis-server', '--version'] },
+  openssl: { asks: ['openssl', 'version'] },
+  // Network namespaces are root's on Linux: the tests of hosts are skipped for anybody else.
+  iproute2: { asks: ['ip', '-V'], isOptional: !isRoot() || process.platform !== 'linux' },
+}
+
+function isRoot() {
+  return process.getuid?.() === 0
+}
 
 /** What the tests start: through apt when root, else by hand. */
 async function ensurePrograms() {
-  const isMissing = ([name, args]) => !has(name, args)
   const absent = () =>
     Object.entries(PROGRAMS)
-      .filter(isMissing)
+      .filter(([, { asks, isOptional }]) => !isOptional && !has(asks[0], asks.slice(1)))
       .map(([name]) => name)
   const missing = absent()
   if (missing.length === 0) return
   const list = missing.join(' ')
   const hint = `Install what the tests start: apt-get install ${list}, or the same with dnf or brew (there redis-server is redis)`
-  if (process.getuid?.() !== 0 || !has('apt-get')) throw new Error(hint)
+  if (!isRoot() || !has('apt-get')) throw new Error(hint)
   console.log(`Installing with apt-get: ${list}`)
   const options = { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } }
   await run('apt-get', ['update', '-q'], options)

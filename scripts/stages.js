@@ -7,7 +7,7 @@ const fs = require('node:fs')
 const path = require('node:path')
 const { fuzz } = require('./fuzz.js')
 const { env, has, root, run } = require('./run.js')
-const { ensureRuntimes, testRuntimes } = require('./runtimes.js')
+const { RUNTIMES, testRuntimes } = require('./runtimes.js')
 const { ensureDependencies, ensurePrograms, requireRust } = require('./setup.js')
 
 const PASSED = { passed: 1, failed: 0, skipped: 0 }
@@ -88,6 +88,8 @@ function cleanEnvironment() {
 }
 
 async function nodeTests() {
+  // Jest, one of the runners that are tested, is there too.
+  await ensureDependencies(RUNTIMES)
   // One file at a time: several measure time, and each starts servers of its own.
   const flags = ['--test', '--test-reporter=spec', '--test-concurrency=1', `--test-timeout=${FILE_LIMIT_MS}`]
   const { code, output } = await run(process.execPath, [...flags, ...testFiles()], {
@@ -101,7 +103,6 @@ async function nodeTests() {
 async function setUp() {
   await ensureDependencies()
   await ensurePrograms()
-  await ensureRuntimes()
   requireRust()
   return PASSED
 }
