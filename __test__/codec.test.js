@@ -3,8 +3,10 @@ const assert = require('node:assert/strict')
 const { describe, test } = require('node:test')
 const { createCodec } = require('../lib/codec.js')
 const { KIND } = require('../lib/kinds.js')
-const { generator, ownSeed } = require('./support/random.js')
+const { between, generator, oneOf, ownSeed } = require('./support/random.js')
 
+/** Properties of everything, which no value may add to. */
+const PROTOTYPE = Object.getOwnPropertyNames(Object.prototype).length
 const envelope = createCodec()
 const plain = createCodec({ format: 'plain' })
 
@@ -231,6 +233,28 @@ describe('the plain format', () => {
 })
 
 describe('reading', () => {
+  test('text that was damaged at random gives a value or an error, and changes nothing else', () => {
+    const seed = ownSeed()
+    const random = generator(seed)
+    const parts = ['__proto__', 'constructor', '"$map":', '"$set":[', '"$date":', '"$bytes":', '"$$', '{', '}', '[', ']', '"', ',', ':', 'null', '9'] // prettier-ignore
+    for (let run = 0; run < 5_000; run++) {
+      const { payload } = envelope.encode({ some: tree(random, 3) })
+      let text = payload.toString()
+      for (let damage = between(random, 1, 4); damage > 0; damage--) {
+        const at = between(random, 0, text.length)
+        text = text.slice(0, at) + oneOf(random, parts) + text.slice(at + between(random, 0, 5))
+      }
+      for (const kind of [KIND.JSON, KIND.RICH]) {
+        try {
+          envelope.decode(kind, text)
+        } catch (error) {
+          assert.ok(error instanceof Error, `SEED=${seed} run ${run}`)
+        }
+      }
+      assert.equal(Object.getOwnPropertyNames(Object.prototype).length, PROTOTYPE, `SEED=${seed} ${text}`)
+    }
+  })
+
   test('damaged text throws, for the caller to count as a miss', () => {
     assert.throws(() => envelope.decode(KIND.JSON, '{"a":'))
     assert.throws(() => envelope.decode(KIND.RICH, '{"$soon":1}'), SyntaxError)

@@ -141,13 +141,19 @@ impl Part {
     /// Whether `value` can be the answer to this command at all. If it is not, the link is out of step.
     #[must_use]
     pub fn fits(&self, value: &Value) -> bool {
-        let is_read = |value: &Value| matches!(value, Value::BulkString(_) | Value::Nil);
+        // Proxies answer for a key whose server is away with an error in its place.
+        let answers_read = |value: &Value| {
+            matches!(
+                value,
+                Value::BulkString(_) | Value::Nil | Value::ServerError(_)
+            )
+        };
         match (self, value) {
             (Self::Any(_), _) | (_, Value::ServerError(_)) => true,
             (Self::Write(family, _), value) => commands::fits(*family, value),
-            (Self::Read(..), value) => is_read(value),
+            (Self::Read(..), value) => answers_read(value),
             (Self::Joined(list), Value::Array(values)) => {
-                values.len() == list.len() && values.iter().all(is_read)
+                values.len() == list.len() && values.iter().all(answers_read)
             }
             (Self::Joined(_), _) => false,
         }

@@ -1,6 +1,7 @@
 //! The link against a server in memory, on paused time: hours of outage in milliseconds. Every test is a story; what
 //! its names promise is what `resilience` rules, seen from outside: states, commands at the server, settled operations.
 
+mod answers;
 mod cuts;
 mod random;
 mod server;
@@ -10,6 +11,7 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use redis::Value as Said;
 use serde_json::{Value, json};
 use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
@@ -131,6 +133,14 @@ impl Story {
         self.link.control(Control::Close(done));
         let _ = closed.await;
     }
+}
+
+fn text(value: &str) -> Said {
+    Said::BulkString(value.into())
+}
+
+fn unlink(key: &str) -> redis::Cmd {
+    super::commands::unlink(&[key.as_bytes()])
 }
 
 /// Lets `ms` pass.
