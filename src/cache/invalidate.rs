@@ -190,6 +190,7 @@ impl Cache {
                 .await?;
             let (next, keys) = commands::scanned(page).ok_or(Failure::Disconnected)?;
             self.note_step(&next, SCAN_COUNT, keys.len());
+            let keys = commands::users(keys, &self.config.prefix);
             if !keys.is_empty() {
                 let reply = self.call(Request::Raw(commands::unlink(&keys))).await?;
                 removed += u64::try_from(commands::integer(&reply).unwrap_or(0)).unwrap_or(0);

@@ -53,9 +53,7 @@ impl Cache {
         let settle = Box::new(move |reply: Reply| -> Option<Late> {
             let late = reply == Err(Failure::Timeout);
             link.heard_of_write(kind, &reply);
-            for (key, seq) in &written {
-                cache.note_reply(&link, key, *seq, settles, &reply);
-            }
+            cache.note_reply(&link, &written, settles, &reply);
             told(&cache, reply);
             if !late {
                 return None;
@@ -70,17 +68,21 @@ impl Cache {
     }
 
     /// What the end of a write means for the journal. One whose deadline passed is under way until its late reply.
-    fn note_reply(&self, link: &Link, key: &Key, seq: u64, settles: bool, reply: &Reply) {
-        match reply {
-            Ok(_) => link.end_write(key, seq, settles),
-            // Refused for good.
-            Err(Failure::Refused(error)) if meaning_of(error).is_for_good() => {
-                link.end_write(key, seq, true);
-            }
-            Err(Failure::Timeout) => link.doubt_write(key, seq),
-            Err(_) => {
-                link.doubt_write(key, seq);
-                link.end_write(key, seq, false);
+    fn note_reply(&self, link: &Link, written: &[(Key, u64)], settles: bool, reply: &Reply) {
+        let alone = written.len() == 1;
+        for (key, seq) in written {
+            let seq = *seq;
+            match reply {
+                Ok(_) => link.end_write(key, seq, settles),
+                // Refused for good, if it is this key that was: of several one is enough.
+                Err(Failure::Refused(error)) if alone && meaning_of(error).is_for_good() => {
+                    link.end_write(key, seq, true);
+                }
+                Err(Failure::Timeout) => link.doubt_write(key, seq),
+                Err(_) => {
+                    link.doubt_write(key, seq);
+                    link.end_write(key, seq, false);
+                }
             }
         }
         if let Err(Failure::Refused(error)) = reply

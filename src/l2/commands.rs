@@ -104,6 +104,16 @@ pub fn scanned(reply: Value) -> Option<(String, Vec<Vec<u8>>)> {
     Some((String::from_utf8(bytes(cursor)?).ok()?, keys))
 }
 
+/// Of keys that were scanned, those that are not our own: what a pattern names is the user's.
+#[must_use]
+pub fn users(mut keys: Vec<Vec<u8>>, prefix: &str) -> Vec<Vec<u8>> {
+    keys.retain(|key| {
+        !key.strip_prefix(prefix.as_bytes())
+            .is_some_and(|name| name.starts_with(b"~"))
+    });
+    keys
+}
+
 /// The start of a value, enough to read an envelope's life.
 #[must_use]
 pub fn header(key: &[u8]) -> Cmd {

@@ -13,12 +13,13 @@ use crate::{
 impl Serving<'_> {
     /// A command that somebody still waited for was answered.
     pub(super) fn judge(&mut self, generation: u64, outcome: Outcome) {
-        let (now, watch) = (clock::now(), &mut self.watch);
-        let mut turned = watch
-            .breaker
-            .on_result(now, generation, outcome, &mut fastrand::f64);
-        if watch.ramp.on_result(outcome.is_good(), now) {
-            turned |= watch.breaker.trip(now, &mut fastrand::f64);
+        let now = clock::now();
+        let mut turned =
+            self.lasting
+                .breaker
+                .on_result(now, generation, outcome, &mut fastrand::f64);
+        if self.watch.ramp.on_result(outcome.is_good(), now) {
+            turned |= self.lasting.breaker.trip(now, &mut fastrand::f64);
         }
         if turned {
             self.follow_breaker("most answers are late or errors");
@@ -27,7 +28,7 @@ impl Serving<'_> {
 
     /// The server says that the plan's commands are used up: each further one may be billed.
     pub(super) fn quota_is_spent(&mut self) {
-        let breaker = &mut self.watch.breaker;
+        let breaker = &mut self.lasting.breaker;
         let generation = breaker.generation();
         if breaker.on_quota(clock::now(), generation, &mut fastrand::f64) {
             self.follow_breaker("the plan's commands are used up");
@@ -35,14 +36,14 @@ impl Serving<'_> {
     }
 
     pub(super) fn open_if_well(&self) {
-        if self.watch.breaker.state() == BreakerState::Closed && !self.watch.is_probing() {
+        if self.lasting.breaker.state() == BreakerState::Closed && !self.watch.is_probing() {
             self.link.port.open();
         }
     }
 
     /// Refuses or lets in operations as the breaker's new state says.
     fn follow_breaker(&mut self, trouble: &'static str) {
-        let state = self.watch.breaker.state();
+        let state = self.lasting.breaker.state();
         let (before, endpoint) = {
             let mut status = self.link.status.lock();
             let before = std::mem::replace(&mut status.breaker, state);
@@ -79,7 +80,7 @@ impl Serving<'_> {
         let share = self.watch.ramp.share(clock::now());
         self.link.port.admit_reads(share);
         let mode = Mode::of(
-            self.watch.breaker.state(),
+            self.lasting.breaker.state(),
             !self.link.port.is_gated(),
             share,
         );

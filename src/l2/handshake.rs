@@ -29,7 +29,7 @@ const PIPELINES: usize = 1_024;
 /// How long a server may take to say whether it is ready.
 const READY_MS: u64 = 5_000;
 /// How long to wait before asking a loading server again, growing from the first to the second.
-const LOADING_MS: (u64, u64) = (100, 2_000);
+pub(super) const LOADING_MS: (u64, u64) = (100, 2_000);
 
 /// Why there is no connection.
 #[derive(Debug, Clone)]
@@ -118,6 +118,7 @@ pub async fn connect(
         activity: dialed.activity,
         reset: dialed.reset,
         overloaded: false,
+        quota_spent: None,
     })
 }
 
@@ -234,7 +235,12 @@ async fn ask_server(
                     ..Server::default()
                 }),
                 Meaning::Credentials => refused(Class::Configuration),
-                Meaning::Quota | Meaning::Capacity => refused(Class::Capacity),
+                Meaning::Capacity => refused(Class::Capacity),
+                // It answers, and each further try may be billed: the link is kept, and left alone.
+                Meaning::Quota => {
+                    connection.quota_spent = Some(text);
+                    Ok(Server::default())
+                }
                 Meaning::Role => refused(Class::Role),
                 // INFO is not allowed or not known here: the server answers, that must do.
                 Meaning::Forbidden

@@ -165,6 +165,10 @@ pub struct Link {
     pub patience: Mutex<Patience>,
     /// How much of the plan is used, if one was given.
     pub quota: Option<Mutex<Quota>>,
+    /// Whether the application was told that the server refuses to delete what is journaled.
+    told_of_refusals: AtomicBool,
+    /// Whether somebody deleted the count of the plan's commands in Redis.
+    count_is_new: AtomicBool,
     /// How many of the commands that were sent it knows of.
     spent: AtomicU64,
     /// Whether the server takes writes.
@@ -196,6 +200,8 @@ impl Link {
             counters,
             patience: Mutex::new(Patience::new(tier.soft_timeout.into(), tier.timeout_ms())),
             quota: config.quota.as_ref().map(quota_of),
+            told_of_refusals: AtomicBool::new(false),
+            count_is_new: AtomicBool::new(false),
             spent: AtomicU64::new(0),
             gate: Mutex::default(),
             unanswered: AtomicU64::new(0),

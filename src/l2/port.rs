@@ -196,8 +196,11 @@ impl Port {
         Vec::new()
     }
 
-    /// Whether as much waits as may, and the link has said nothing for a while.
+    /// Whether as much waits as may, and there is no link yet, or it has said nothing for a while.
     fn is_stuck(&self, queued: usize) -> bool {
+        if self.generation() == 0 {
+            return queued >= MAX_PENDING_BYTES;
+        }
         let in_flight = self.in_flight.load(Ordering::Relaxed);
         if in_flight == 0 || in_flight + queued < MAX_PENDING_BYTES {
             return false;

@@ -24,15 +24,16 @@ use tokio::{
 use super::{
     Control, Event, Link, Question, Setting, barrier,
     handshake::{self, Memory, Refusal},
-    link::{Connection, End, Serving, refuse_queued},
+    link::{Connection, End, Lasting, Serving, note_refusal, refuse_queued},
     port::Failure,
     status::LastError,
 };
 use crate::{
     clock::{self, millis},
+    config,
     resilience::{
         backoff::{Backoff, Class},
-        breaker::BreakerState,
+        breaker::{self, Breaker, BreakerState},
         budget::RetryBudget,
         mode::Mode,
         ramp::FIRST_SHARE,
@@ -65,7 +66,7 @@ pub struct Supervisor {
     controls: mpsc::UnboundedReceiver<Control>,
     memory: Memory,
     backoff: Backoff,
-    budget: RetryBudget,
+    lasting: Lasting,
     old_protocol_until: u64,
     generation: u64,
     /// Until when operations may wait for the very first link.
@@ -92,13 +93,18 @@ pub fn start(
         link.port.open();
     }
     let grace_until = clock::now() + millis(setting.config.l2.timeout);
+    let lasting = Lasting {
+        budget: RetryBudget::default(),
+        breaker: Breaker::new(settings_of(&setting.config.breaker)),
+        role_until: 0,
+    };
     let supervisor = Supervisor {
         link,
         setting,
         controls,
         memory: Memory::default(),
         backoff: Backoff::new(),
-        budget: RetryBudget::default(),
+        lasting,
         old_protocol_until: 0,
         generation: 0,
         grace_until,
@@ -200,10 +206,9 @@ impl Supervisor {
         self.link.patience.lock().forget_replies();
         self.link.port.listen_to(Arc::clone(&connection.activity));
         self.link.port.set_generation(self.generation);
-        self.link.port.open();
+        let breaker = self.renew_breaker(connection.quota_spent.as_deref());
         self.link.step(Step::Recovered);
         self.backoff.up(clock::now());
-        self.backoff.good_read();
         let endpoint = self.link.status.lock().endpoint.clone();
         let cache = self.link.cache;
         let reason = if let Some(lost_at) = self.lost_at.take() {
@@ -224,15 +229,40 @@ impl Supervisor {
         };
         self.repeats = Repeats::new();
         let gate_open = !self.link.port.is_gated();
-        let mode = Mode::of(BreakerState::Closed, gate_open, self.link.port.admission());
+        let mode = Mode::of(breaker, gate_open, self.link.port.admission());
         self.setting.enter_mode(&self.link, mode, reason, None);
         self.tell(Event::Ready);
         Phase::Serving(Box::new(connection))
     }
 
+    /// What the breaker says to a link that has just come up, and to those who wait for it.
+    fn renew_breaker(&mut self, quota_spent: Option<&str>) -> BreakerState {
+        let now = clock::now();
+        self.lasting.breaker.renew(now);
+        if let Some(text) = quota_spent {
+            note_refusal(&self.link, &self.setting, text);
+            let generation = self.lasting.breaker.generation();
+            self.lasting
+                .breaker
+                .on_quota(now, generation, &mut fastrand::f64);
+        }
+        let state = self.lasting.breaker.state();
+        self.link.status.lock().breaker = state;
+        if state == BreakerState::Closed {
+            self.link.port.open();
+        } else {
+            self.link.port.shut();
+            refuse_queued(&self.link, &Failure::Unavailable);
+        }
+        state
+    }
+
     async fn serving(&mut self, connection: Connection) -> Phase {
-        let serving = Serving::new(&self.link, &self.setting, &mut self.budget, connection);
-        let end = serving.run(&mut self.controls).await;
+        let serving = Serving::new(&self.link, &self.setting, &mut self.lasting, connection);
+        let (end, was_good) = serving.run(&mut self.controls).await;
+        if was_good {
+            self.backoff.good_read();
+        }
         self.backoff.lost(clock::now());
         match end {
             End::Memory => {
@@ -479,11 +509,19 @@ async fn recover(
     if let Some(ms) = spread {
         sleep(Duration::from_secs_f64(ms / 1_000.0)).await;
     }
-    let replayed = barrier::replay(link, &setting.config, &mut connection.redis).await;
-    replayed.map_err(|_| {
-        let text = "the journal of what changed meanwhile could not be replayed";
-        Refusal::new(Class::Transient, LastError::new("EREPLAY", text))
-    })
+    barrier::replay(link, setting, connection).await
+}
+
+fn settings_of(config: &config::Breaker) -> breaker::Settings {
+    breaker::Settings {
+        window_ms: millis(config.window),
+        min_calls: config.min_calls,
+        failure_rate: config.failure_rate,
+        slow_rate: config.slow_rate,
+        open_for_ms: millis(config.open_for),
+        max_open_for_ms: millis(config.max_open_for),
+        probes: config.probes,
+    }
 }
 
 fn timed_out(setting: &Setting, allowance: Duration) -> Refusal {

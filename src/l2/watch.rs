@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use redis::Cmd;
+use redis::{Cmd, Value};
 use tokio::sync::oneshot;
 
 use super::{
     commands,
-    link::{End, Serving, meaning_of},
+    link::{End, Serving, meaning_of, out_of_step},
     port::{Failure, Reply, once},
     status::{LastError, Server},
 };
@@ -16,7 +16,7 @@ use crate::{
     clock::{self, millis},
     config::Config,
     resilience::{
-        breaker::{Admission, Breaker, BreakerState, Outcome, Settings},
+        breaker::{Admission, BreakerState, Outcome},
         ramp::Ramp,
         state::{Event, SILENCE_MS, Suspicion},
     },
@@ -29,7 +29,6 @@ const BUSY_TICK_MS: u64 = 300_000;
 pub(super) struct Watch {
     ping: Option<Ping>,
     suspicion: Suspicion,
-    pub(super) breaker: Breaker,
     pub(super) ramp: Ramp,
     /// Whether the server refused some writes, when somebody looked last.
     pub(super) was_gated: bool,
@@ -60,8 +59,7 @@ enum Purpose {
 
 impl Watch {
     /// Of a link that has just come up.
-    pub(super) fn new(config: &Config, overloaded: bool, now: u64) -> Self {
-        let breaker = &config.breaker;
+    pub(super) fn new(overloaded: bool, now: u64) -> Self {
         let mut ramp = Ramp::default();
         if overloaded {
             ramp.start(now);
@@ -71,24 +69,10 @@ impl Watch {
             was_gated: false,
             ping: None,
             suspicion: Suspicion::new(now),
-            breaker: Breaker::new(Settings {
-                window_ms: millis(breaker.window),
-                min_calls: breaker.min_calls,
-                failure_rate: breaker.failure_rate,
-                slow_rate: breaker.slow_rate,
-                open_for_ms: millis(breaker.open_for),
-                max_open_for_ms: millis(breaker.max_open_for),
-                probes: breaker.probes,
-            }),
             info_refused: false,
             last_tick: now,
             last_traffic: now,
         }
-    }
-
-    /// The generation that what is sent now belongs to.
-    pub(super) fn generation(&self) -> u64 {
-        self.breaker.generation()
     }
 
     /// Whether a ping is out.
@@ -122,9 +106,9 @@ impl Serving<'_> {
             return Some(step.map_or(ping.deadline, |step| step.min(ping.deadline)));
         }
         // While the breaker is not closed its probes are all that is sent.
-        let next = match watch.breaker.state() {
+        let next = match self.lasting.breaker.state() {
             BreakerState::Closed => self.next_tick(),
-            BreakerState::Open | BreakerState::HalfOpen => watch.breaker.next_probe(),
+            BreakerState::Open | BreakerState::HalfOpen => self.lasting.breaker.next_probe(),
         };
         let others = [watch.suspicion.due(), watch.ramp.next_step()];
         next.into_iter().chain(others.into_iter().flatten()).min()
@@ -161,28 +145,29 @@ impl Serving<'_> {
         }
         if self.watch.suspicion.is_due(now) {
             self.doubt(now);
-        } else if self.watch.breaker.state() != BreakerState::Closed {
+        } else if self.lasting.breaker.state() != BreakerState::Closed {
             self.try_again(now);
         } else if self.next_tick().is_some_and(|at| now >= at) {
             self.tick(now);
         }
     }
 
-    /// Operations missed their deadlines.
-    pub(super) fn note_missed(&mut self, missed: u64, generation: u64, now: u64) {
+    /// So many exchanges, and of them commands of these generations, missed their deadlines.
+    pub(super) fn note_missed(&mut self, exchanges: u32, commands: &[u64], now: u64) {
         self.watch
             .suspicion
             .on_bytes(self.connection.activity.last_rx());
         let mut doubtful = false;
-        for _ in 0..missed {
+        for _ in 0..exchanges {
             doubtful |= self.watch.suspicion.on_timeout(now);
-            self.judge(
-                generation,
-                Outcome {
-                    ok: false,
-                    slow: true,
-                },
-            );
+        }
+        let missed = Outcome {
+            ok: false,
+            slow: true,
+        };
+        for generation in commands {
+            self.lasting.budget.on_timeout();
+            self.judge(*generation, missed);
         }
         if doubtful && !self.watch.is_probing() {
             self.doubt(now);
@@ -218,16 +203,32 @@ impl Serving<'_> {
             .is_some_and(|ping| last_rx > ping.started);
         if heard && self.watch.is_probing() {
             self.watch.ping = None;
-            self.watch.suspicion = Suspicion::new(clock::now());
-            self.link.step(Event::Heard);
-            self.open_if_well();
+            self.believe();
+        }
+    }
+
+    /// The suspected link lives.
+    fn believe(&mut self) {
+        self.watch.suspicion = Suspicion::new(clock::now());
+        self.link.step(Event::Heard);
+        self.open_if_well();
+    }
+
+    /// A server that answers a tick with an error of its own is alive, and not well.
+    fn judge_tick(&mut self, reply: &Reply) {
+        if fails(reply) {
+            let outcome = Outcome {
+                ok: false,
+                slow: false,
+            };
+            self.judge(self.lasting.breaker.generation(), outcome);
         }
     }
 
     /// Asks the breaker whether it is time for a trial, and makes it.
     fn try_again(&mut self, now: u64) {
-        if let Admission::Probe { generation } = self.watch.breaker.admit(now) {
-            self.link.status.lock().breaker = self.watch.breaker.state();
+        if let Admission::Probe { generation } = self.lasting.breaker.admit(now) {
+            self.link.status.lock().breaker = self.lasting.breaker.state();
             let timeout = millis(self.setting.config.l2.timeout);
             self.start_ping(redis::cmd("PING"), Purpose::Trial(generation), now, timeout);
         }
@@ -283,14 +284,17 @@ impl Serving<'_> {
             return;
         };
         self.link.status.lock().last_ping = Some(clock::unix());
+        if ping.purpose != Purpose::Figures && matches!(&reply, Ok(value) if !is_pong(value)) {
+            self.end.get_or_insert_with(|| End::Lost(out_of_step()));
+            return;
+        }
         match ping.purpose {
-            Purpose::Tick => (),
-            Purpose::Figures => self.read_figures(reply),
-            Purpose::Probe => {
-                self.watch.suspicion = Suspicion::new(clock::now());
-                self.link.step(Event::Heard);
-                self.open_if_well();
+            Purpose::Tick => self.judge_tick(&reply),
+            Purpose::Figures => {
+                self.judge_tick(&reply);
+                self.read_figures(reply);
             }
+            Purpose::Probe => self.believe(),
             Purpose::Trial(generation) => {
                 let outcome = Outcome {
                     ok: !fails(&reply),
@@ -319,16 +323,24 @@ impl Serving<'_> {
             return;
         };
         if let Purpose::Trial(generation) = ping.purpose {
-            self.note_missed(1, generation, now);
+            self.note_missed(1, &[generation], now);
             return;
         }
         if self.connection.activity.last_rx() > ping.started {
+            if ping.purpose == Purpose::Probe {
+                self.believe();
+            }
             return;
         }
         let timeout = ping.deadline - ping.started;
         let text = format!("Redis ping failed, switched to memory: no answer within {timeout} ms");
         self.end = Some(End::Lost(LastError::new("ETIMEDOUT", text)));
     }
+}
+
+/// Whether this is the answer to a PING without a word.
+fn is_pong(value: &Value) -> bool {
+    matches!(value, Value::SimpleString(text) if text == "PONG")
 }
 
 /// Whether a reply counts against the server: it is overloaded, not ready or gone.

@@ -13,7 +13,7 @@
 //! | `HalfOpen` | a probe failed or was slow, or the quota is spent | Open, twice as long |
 //! | `HalfOpen` | a probe has not ended for as long as the first pause | `HalfOpen`, with another probe |
 //! | `HalfOpen` | `probes` good ones in a row | Closed |
-//! | any | [`Breaker::reset`]: another link, and it has proved itself | Closed |
+//! | any but Open for a quota | [`Breaker::renew`]: another link, and it has proved itself | Closed |
 //!
 //! Each row begins a new generation. A result carries the generation in which its
 //! call was admitted, and those of earlier ones are ignored: what was sent before
@@ -28,9 +28,20 @@ use super::{between, window::Window};
 
 pub use super::window::Settings;
 
-/// The first pause after a spent quota, and the longest.
-const QUOTA_MS: u64 = 60_000;
-const QUOTA_MAX_MS: u64 = 15 * 60_000;
+/// The first pause, and the longest.
+#[derive(Clone, Copy)]
+struct Pauses {
+    first_ms: u64,
+    most_ms: u64,
+    is_quota: bool,
+}
+
+/// Those after a spent quota.
+const QUOTA_PAUSES: Pauses = Pauses {
+    first_ms: 60_000,
+    most_ms: 15 * 60_000,
+    is_quota: true,
+};
 
 /// How a call went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,8 +107,8 @@ impl BreakerState {
 enum State {
     /// Since a time, with what was seen.
     Closed { since: u64, seen: Box<Window> },
-    /// Until a time.
-    Open { until: u64 },
+    /// Until a time; for a spent quota, which another link does not change.
+    Open { until: u64, is_quota: bool },
     /// Good probes in a row, and until when the one that is out is waited for.
     HalfOpen { good: u32, probe_until: Option<u64> },
 }
@@ -136,7 +147,7 @@ impl Breaker {
                     generation: self.generation,
                 };
             }
-            State::Open { until } if now < until => return Admission::No,
+            State::Open { until, .. } if now < until => return Admission::No,
             State::Open { .. } => self.enter(State::HalfOpen {
                 good: 0,
                 probe_until,
@@ -176,10 +187,10 @@ impl Breaker {
                 if !settings.is_bad(seen.tally(now)) {
                     return false;
                 }
-                self.open(now, settings.open_for_ms, settings.max_open_for_ms, rng);
+                self.open(now, self.pauses(), rng);
             }
             State::HalfOpen { .. } if !outcome.is_good() => {
-                self.open(now, settings.open_for_ms, settings.max_open_for_ms, rng);
+                self.open(now, self.pauses(), rng);
             }
             State::HalfOpen { good, probe_until } => {
                 (*good, *probe_until) = (*good + 1, None);
@@ -198,7 +209,7 @@ impl Breaker {
     pub fn on_quota(&mut self, now: u64, generation: u64, rng: &mut impl FnMut() -> f64) -> bool {
         let counts = generation == self.generation && self.state() != BreakerState::Open;
         if counts {
-            self.open(now, QUOTA_MS, QUOTA_MAX_MS, rng);
+            self.open(now, QUOTA_PAUSES, rng);
         }
         counts
     }
@@ -207,15 +218,17 @@ impl Breaker {
     pub fn trip(&mut self, now: u64, rng: &mut impl FnMut() -> f64) -> bool {
         let closed = self.state() == BreakerState::Closed;
         if closed {
-            let settings = self.settings;
-            self.open(now, settings.open_for_ms, settings.max_open_for_ms, rng);
+            self.open(now, self.pauses(), rng);
         }
         closed
     }
 
-    /// The link was made anew and has proved itself: closed, at once.
-    pub fn reset(&mut self, now: u64) {
-        self.close(now);
+    /// The link was made anew and has proved itself: closed, at once, but for a pause after a spent quota.
+    pub fn renew(&mut self, now: u64) {
+        let is_spent = matches!(self.state, State::Open { until, is_quota: true } if now < until);
+        if !is_spent {
+            self.close(now);
+        }
     }
 
     /// The state. An open breaker stays open until somebody asks after its pause.
@@ -232,7 +245,7 @@ impl Breaker {
     #[must_use]
     pub fn next_probe(&self) -> Option<u64> {
         match self.state {
-            State::Open { until } => Some(until),
+            State::Open { until, .. } => Some(until),
             State::HalfOpen { probe_until, .. } => Some(probe_until.unwrap_or(0)),
             State::Closed { .. } => None,
         }
@@ -244,19 +257,29 @@ impl Breaker {
         self.generation
     }
 
-    fn open(&mut self, now: u64, first_ms: u64, most_ms: u64, rng: &mut impl FnMut() -> f64) {
+    const fn pauses(&self) -> Pauses {
+        Pauses {
+            first_ms: self.settings.open_for_ms,
+            most_ms: self.settings.max_open_for_ms,
+            is_quota: false,
+        }
+    }
+
+    fn open(&mut self, now: u64, pauses: Pauses, rng: &mut impl FnMut() -> f64) {
         if let State::Closed { since, .. } = self.state
             && now.saturating_sub(since) >= self.settings.window_ms
         {
             self.openings = 0;
         }
         // 2^20 times the shortest sensible pause is beyond every longest one.
-        let pause = first_ms
+        let pause = pauses
+            .first_ms
             .saturating_mul(1 << self.openings.min(20))
-            .min(most_ms);
+            .min(pauses.most_ms);
         self.openings = self.openings.saturating_add(1);
         let until = now.saturating_add(between(pause / 2, pause, rng));
-        self.enter(State::Open { until });
+        let is_quota = pauses.is_quota;
+        self.enter(State::Open { until, is_quota });
     }
 
     fn close(&mut self, now: u64) {
@@ -441,7 +464,7 @@ mod tests {
     fn a_new_link_that_proved_itself_closes_it() {
         let mut breaker = opened_at(0);
         let old = breaker.generation();
-        breaker.reset(100);
+        breaker.renew(100);
         assert!(matches!(breaker.admit(100), Admission::Yes { generation } if generation > old));
     }
 
@@ -450,7 +473,7 @@ mod tests {
         Ask,
         /// The result of one of the calls that are out, by its place.
         Result(usize, bool, bool),
-        Reset,
+        Renew,
         Quota(usize),
     }
 
@@ -458,7 +481,7 @@ mod tests {
         let step = prop_oneof![
             20 => Just(Step::Ask),
             18 => (0..40_usize, any::<bool>(), any::<bool>()).prop_map(|(at, ok, slow)| Step::Result(at, ok, slow)),
-            1 => Just(Step::Reset),
+            1 => Just(Step::Renew),
             1 => (0..40_usize).prop_map(Step::Quota),
         ];
         let after = prop_oneof![9 => 0..50_u64, 1 => 0..70_000_u64];
@@ -500,14 +523,14 @@ mod tests {
                         prop_assert_eq!(breaker.on_quota(now, generation, &mut || draw), generation == before.0);
                     }
                     Step::Result(..) | Step::Quota(_) => (),
-                    Step::Reset => breaker.reset(now),
+                    Step::Renew => breaker.renew(now),
                 }
                 prop_assert!(before.0 != breaker.generation() || before.1 == breaker.state());
                 let longest = breaker.next_probe().map_or(0, |until| until.saturating_sub(now));
-                prop_assert!(longest <= QUOTA_MAX_MS);
+                prop_assert!(longest <= QUOTA_PAUSES.most_ms);
             }
             // Never a dead end: after the longest pause a probe goes out.
-            let later = now + QUOTA_MAX_MS;
+            let later = now + QUOTA_PAUSES.most_ms;
             prop_assert_ne!(breaker.admit(later), Admission::No);
         }
     }

@@ -1,6 +1,9 @@
 //! Drains the journal while the link is up: keys by UNLINK, patterns and a collapse by a task of their own.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use tokio::task::JoinHandle;
 
@@ -14,14 +17,36 @@ use crate::{
 };
 
 /// How often the journal is drained.
-const DRAIN_MS: u64 = 250;
+pub(super) const DRAIN_MS: u64 = 250;
+/// How rarely at least, where the server refuses all that is asked.
+const RARELY_MS: u64 = 60_000;
 /// Keys deleted in one go.
 const DRAIN_KEYS: usize = 64;
+
+/// What became of the last drain.
+#[derive(Default)]
+pub(super) struct Drained {
+    some: AtomicBool,
+    refused: AtomicBool,
+}
+
+impl Drained {
+    /// How long to wait for the next drain, after one that waited `last_ms`.
+    fn pause(&self, last_ms: u64) -> u64 {
+        let refused = self.refused.swap(false, Relaxed);
+        if refused && !self.some.swap(false, Relaxed) {
+            (last_ms * 2).min(RARELY_MS)
+        } else {
+            DRAIN_MS
+        }
+    }
+}
 
 impl Serving<'_> {
     /// Deletes journaled keys in Redis; an entry leaves on its own good reply.
     pub(super) fn drain(&mut self, now: u64) {
-        self.next_drain = now + DRAIN_MS;
+        self.drain_ms = self.drained.pause(self.drain_ms);
+        self.next_drain = now + self.drain_ms;
         let (mut due, wide) = {
             let journal = self.link.journal.lock();
             (
@@ -37,11 +62,20 @@ impl Serving<'_> {
         for (key, _) in due {
             let unlink = commands::unlink(&[&key]);
             let seq = self.link.journal.lock().begin_write(&key);
-            let link = Arc::clone(self.link);
+            let (link, setting) = (Arc::clone(self.link), self.setting.clone());
+            let drained = Arc::clone(&self.drained);
             let settle = Box::new(move |reply: Reply| -> Option<Late> {
                 let end = move |reply: Reply| {
                     link.heard_of_write(Kind::Deletion, &reply);
                     link.end_write(&key, seq, done_for_good(&reply));
+                    if done_for_good(&reply) {
+                        drained.some.store(true, Relaxed);
+                    } else if let Err(Failure::Refused(error)) = &reply {
+                        drained.refused.store(true, Relaxed);
+                        barrier::tell_of_refusal(&link, &setting, error);
+                        // To the end: others may fare better.
+                        link.distrust(&key);
+                    }
                 };
                 if reply == Err(Failure::Timeout) {
                     return Some(Box::new(end));
@@ -52,11 +86,17 @@ impl Serving<'_> {
             self.submit(unlink, deadline, settle);
         }
         if wide {
-            let (link, config) = (Arc::clone(self.link), Arc::clone(&self.setting.config));
-            let mut redis = self.connection.redis.clone();
+            let (link, setting) = (Arc::clone(self.link), self.setting.clone());
+            let (mut redis, drained) = (self.connection.redis.clone(), Arc::clone(&self.drained));
             self.removal = Some(tokio::spawn(async move {
                 // What is not confirmed is tried again at the next drain.
-                let _ = barrier::replay_patterns(&link, &config, &mut redis).await;
+                let done = barrier::replay_patterns(&link, &setting, &mut redis).await;
+                let noted = if done {
+                    &drained.some
+                } else {
+                    &drained.refused
+                };
+                noted.store(true, Relaxed);
             }));
         }
     }

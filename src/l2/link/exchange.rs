@@ -7,7 +7,7 @@ use futures_util::{FutureExt, StreamExt};
 use redis::{RedisResult, ServerError, Value};
 use tokio::{task::coop::unconstrained, time::Instant};
 
-use super::{End, Serving};
+use super::{End, Serving, note_refusal};
 use crate::{
     clock::{self, millis},
     l2::{
@@ -24,6 +24,11 @@ use crate::{
     telemetry::counters::ErrorClass,
 };
 
+/// How long after its deadline an answer may be under way.
+const STALLED_MS: u64 = 10_000;
+/// A link is left for a server's `READONLY` once in this time at most.
+const ROLE_MS: u64 = 3_000;
+
 /// One pipeline that was sent.
 pub(super) struct Sent {
     parts: Vec<Part>,
@@ -33,6 +38,10 @@ pub(super) struct Sent {
     generation: u64,
     /// What it occupies until it is answered.
     bytes: usize,
+    /// When the last of those who wait is to be told that it took too long.
+    given_up: u64,
+    /// For each command, whether the breaker heard of its missed deadline.
+    judged: Vec<bool>,
 }
 
 impl Sent {
@@ -91,18 +100,24 @@ impl Serving<'_> {
             })
             .sum();
         counters.commands_saved.fetch_add(joined as u64, Relaxed);
-        let deadline = parts
+        let now = clock::now();
+        let deadlines: Vec<u64> = parts
             .iter_mut()
             .flat_map(Part::waiting)
-            .map(|waiting| waiting.deadline);
+            .map(|waiting| waiting.deadline)
+            .collect();
+        // Nobody waits for our own pings as long as they may take.
+        let last = deadlines.iter().filter(|at| **at != clock::NEVER).max();
         let sent = Sent {
-            deadline: deadline.min().unwrap_or(clock::NEVER),
+            deadline: deadlines.iter().copied().min().unwrap_or(clock::NEVER),
+            given_up: last.copied().unwrap_or(now),
+            judged: vec![false; parts.len()],
             parts,
             at: Instant::now(),
-            generation: self.watch.generation(),
+            generation: self.lasting.breaker.generation(),
             bytes,
         };
-        self.link.port.note_sent(bytes, clock::now());
+        self.link.port.note_sent(bytes, now);
         self.next_id += 1;
         let id = self.next_id;
         self.link.status.lock().in_flight += sent.parts.len() as u64;
@@ -113,7 +128,7 @@ impl Serving<'_> {
         // Unconstrained: tokio's budget would put off some of many exchanges and wake the last one first, and
         // commands would leave out of order.
         self.replies.push(unconstrained(exchange).boxed());
-        self.watch.last_traffic = clock::now();
+        self.watch.last_traffic = now;
     }
 
     /// Takes the replies that are there already, so that they are settled in one go.
@@ -144,8 +159,11 @@ impl Serving<'_> {
                 }
                 self.link.counters.command_duration.record(elapsed);
                 let slow = is_slow(millis(elapsed), &self.setting.config);
-                for (part, value) in sent.parts.into_iter().zip(values) {
-                    self.settle_part(part, value, sent.generation, slow);
+                self.answered_at = clock::now();
+                let parts = sent.parts.into_iter().zip(sent.judged);
+                for ((part, judged), value) in parts.zip(values) {
+                    let generation = (!judged).then_some(sent.generation);
+                    self.settle_part(part, value, generation, slow);
                 }
             }
             // The link is at its end, which decides what becomes of those who wait.
@@ -157,16 +175,18 @@ impl Serving<'_> {
         }
     }
 
-    fn settle_part(&mut self, mut part: Part, value: Value, generation: u64, slow: bool) {
+    /// `generation` is that of the breaker, if it is to hear of the answer.
+    fn settle_part(&mut self, mut part: Part, value: Value, generation: Option<u64>, slow: bool) {
         let waited = part
             .waiting()
             .any(|waiting| waiting.waits() && waiting.deadline != clock::NEVER);
+        self.was_good |= !matches!(value, Value::ServerError(_));
         let failed = matches!(&value, Value::ServerError(error) if fails(&Err(Failure::Refused(error.clone()))));
-        if waited {
+        if let Some(generation) = generation.filter(|_| waited) {
             if failed {
-                self.budget.on_failure();
+                self.lasting.budget.on_failure();
             } else {
-                self.budget.on_success();
+                self.lasting.budget.on_success();
             }
             self.judge(generation, Outcome { ok: !failed, slow });
         }
@@ -221,9 +241,13 @@ impl Serving<'_> {
         let last = || LastError::new(error.code(), explained(error.code(), &server_text(&error)));
         match meaning_of(&error) {
             Meaning::Credentials => self.end = Some(End::Rejected(last())),
-            Meaning::Role => self.end = Some(End::Role(last())),
+            Meaning::Role if clock::now() < self.lasting.role_until => (),
+            Meaning::Role => {
+                self.lasting.role_until = clock::now() + ROLE_MS;
+                self.end = Some(End::Role(last()));
+            }
             Meaning::Quota => {
-                self.note_refusal(&server_text(&error));
+                note_refusal(self.link, self.setting, &server_text(&error));
                 self.quota_is_spent();
             }
             Meaning::NotReady
@@ -239,38 +263,50 @@ impl Serving<'_> {
         Err(Failure::Refused(error))
     }
 
-    /// Settles what is late. The exchange goes on; its replies stay assigned.
+    /// Settles what is late. The exchange goes on; its replies stay assigned. The breaker counts commands, as it does when
+    /// they are answered; what raises suspicion is an exchange, however many waited for it.
     pub(super) fn expire(&mut self, now: u64) {
-        let mut missed = 0;
-        let mut generation = 0;
+        let (mut callers, mut exchanges) = (0, 0);
+        let mut commands = Vec::new();
         for sent in self.sent.values_mut().filter(|sent| sent.deadline <= now) {
-            generation = sent.generation;
+            let before = callers;
             let mut next = clock::NEVER;
-            for waiting in sent.waiting().filter(|waiting| waiting.waits()) {
-                if waiting.deadline <= now {
+            for (part, judged) in sent.parts.iter_mut().zip(&mut sent.judged) {
+                for waiting in part.waiting().filter(|waiting| waiting.waits()) {
+                    if waiting.deadline > now {
+                        next = next.min(waiting.deadline);
+                        continue;
+                    }
                     waiting.settle(Err(Failure::Timeout));
-                    missed += 1;
-                } else {
-                    next = next.min(waiting.deadline);
+                    callers += 1;
+                    if !std::mem::replace(judged, true) {
+                        commands.push(sent.generation);
+                    }
                 }
             }
             sent.deadline = next;
+            exchanges += u32::from(callers > before);
         }
-        if missed > 0 {
-            self.link.counters.l2_timeouts.fetch_add(missed, Relaxed);
-            (0..missed.min(100)).for_each(|_| self.budget.on_timeout());
-            self.link
-                .counters
-                .l2_errors
-                .add(ErrorClass::Timeout, missed);
-            self.note_missed(missed, generation, now);
+        if callers > 0 {
+            self.link.counters.l2_timeouts.fetch_add(callers, Relaxed);
+            let errors = &self.link.counters.l2_errors;
+            errors.add(ErrorClass::Timeout, callers);
+            self.note_missed(exchanges, &commands, now);
         }
+    }
+
+    /// Whether the oldest exchange, which all others wait behind, should have been answered long ago, and nothing was
+    /// since: bytes may come, but no answers.
+    pub(super) fn is_stalled(&self, now: u64) -> bool {
+        let oldest = self.sent.first_key_value();
+        oldest.is_some_and(|(_, sent)| now >= sent.given_up.max(self.answered_at) + STALLED_MS)
     }
 
     /// Gives what should have been answered by now until `until`: nobody was there to read the replies.
     pub(super) fn postpone(&mut self, until: u64) {
         for sent in self.sent.values_mut().filter(|sent| sent.deadline < until) {
             sent.deadline = until;
+            sent.given_up = sent.given_up.max(until);
             for waiting in sent.waiting() {
                 waiting.deadline = waiting.deadline.max(until);
             }
@@ -292,7 +328,7 @@ impl Serving<'_> {
 }
 
 /// Why a link ends whose answers are not those to its questions.
-pub(super) fn out_of_step() -> LastError {
+pub(in crate::l2) fn out_of_step() -> LastError {
     let text = "an answer did not belong to its question: the connection is out of step";
     LastError::new("EPROTO", text)
 }

@@ -20,8 +20,13 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use self::exchange::{Sent, out_of_step};
+pub(super) use self::exchange::out_of_step;
 pub use self::exchange::{meaning_of, server_text};
+pub(super) use self::spending::note_refusal;
+use self::{
+    drain::{DRAIN_MS, Drained},
+    exchange::Sent,
+};
 use super::{
     Control, Link, Setting, batch,
     dialer::{Activity, ResetHandle},
@@ -31,7 +36,11 @@ use super::{
 };
 use crate::{
     clock,
-    resilience::{breaker::BreakerState, budget::RetryBudget, state::slept},
+    resilience::{
+        breaker::{Breaker, BreakerState},
+        budget::RetryBudget,
+        state::slept,
+    },
 };
 
 /// The longest sleep: far enough not to matter, near enough for any timer.
@@ -57,6 +66,8 @@ pub struct Connection {
     pub reset: ResetHandle,
     /// Whether the server was overloaded before, rather than away.
     pub overloaded: bool,
+    /// What the server said of the plan's commands, if they are used up.
+    pub quota_spent: Option<String>,
 }
 
 impl Connection {
@@ -99,6 +110,17 @@ pub enum End {
     Closed(oneshot::Sender<()>),
 }
 
+/// What is known of an endpoint from one connection to the next.
+pub struct Lasting {
+    /// Whether reads that were lost with a connection may be sent again.
+    pub budget: RetryBudget,
+    /// Whether the endpoint is asked.
+    pub breaker: Breaker,
+    /// Until when a connection is not left again for a server's `READONLY`: one that hides what it is would be left and
+    /// found without end.
+    pub role_until: u64,
+}
+
 /// One connection at work.
 pub struct Serving<'a> {
     pub(super) link: &'a Arc<Link>,
@@ -112,13 +134,20 @@ pub struct Serving<'a> {
     sent: BTreeMap<u64, Sent>,
     replies: FuturesUnordered<BoxFuture<'static, (u64, RedisResult<Vec<Value>>)>>,
     next_id: u64,
+    /// When something was answered last.
+    answered_at: u64,
+    /// Whether something was answered well.
+    was_good: bool,
     next_drain: u64,
+    /// How long the drain waits, longer while all that it asks for is refused.
+    drain_ms: u64,
+    /// What became of the deletions of the last drain.
+    drained: Arc<Drained>,
     /// When what is queued is sent, should its submitter not come to say that it is complete.
     flush_at: Option<Instant>,
     /// Removes what patterns or a collapse of the journal name.
     removal: Option<JoinHandle<()>>,
-    /// Whether reads that were lost with the link may be sent again.
-    budget: &'a mut RetryBudget,
+    pub(super) lasting: &'a mut Lasting,
 }
 
 impl<'a> Serving<'a> {
@@ -127,29 +156,34 @@ impl<'a> Serving<'a> {
     pub fn new(
         link: &'a Arc<Link>,
         setting: &'a Setting,
-        budget: &'a mut RetryBudget,
+        lasting: &'a mut Lasting,
         connection: Connection,
     ) -> Self {
         let now = clock::now();
         Self {
             link,
             setting,
-            watch: Watch::new(&setting.config, connection.overloaded, now),
+            watch: Watch::new(connection.overloaded, now),
             connection,
             end: None,
             due: now,
             sent: BTreeMap::new(),
             replies: FuturesUnordered::new(),
             next_id: 0,
+            answered_at: now,
+            was_good: false,
             next_drain: now,
+            drain_ms: DRAIN_MS,
+            drained: Arc::default(),
             flush_at: None,
             removal: None,
-            budget,
+            lasting,
         }
     }
 
-    /// Serves until the link ends. Not to be cancelled: the operations in flight would never settle.
-    pub async fn run(mut self, controls: &mut mpsc::UnboundedReceiver<Control>) -> End {
+    /// Serves until the link ends; why it did, and whether it gave good answers. Not to be cancelled: the operations in
+    /// flight would never settle.
+    pub async fn run(mut self, controls: &mut mpsc::UnboundedReceiver<Control>) -> (End, bool) {
         self.send_queued();
         let end = loop {
             let now = clock::now();
@@ -163,8 +197,9 @@ impl<'a> Serving<'a> {
                 () = flush_time(self.flush_at) => self.send_queued(),
                 reply = self.watch.answered(), if self.watch.is_pinging() => self.ponged(reply),
                 _ = &mut self.connection.driver => self.end = Some(End::Lost(broken())),
-                () = sleep(Duration::from_millis(pause)) => self.on_time(),
+                () = sleep(Duration::from_millis(pause)) => (),
             }
+            self.on_time();
             self.settle_ready();
             self.clear_doubt();
             self.follow_condition();
@@ -173,7 +208,8 @@ impl<'a> Serving<'a> {
                 break end;
             }
         };
-        self.finish(end).await
+        let was_good = self.was_good;
+        (self.finish(end).await, was_good)
     }
 
     fn control(&mut self, control: Control) {
@@ -217,13 +253,23 @@ impl<'a> Serving<'a> {
             .min(clock::now() + LONGEST_MS)
     }
 
+    /// Does what is due. Asked whatever woke the task: after the process was suspended it need not be the timer.
     fn on_time(&mut self) {
         let now = clock::now();
+        if now < self.due {
+            return;
+        }
         if slept(self.due, now, TICK_MS) {
             self.postpone(now + GRACE_MS);
             self.woke(now);
         }
         self.expire(now);
+        if self.is_stalled(now) {
+            let text =
+                "answers that are under way do not come to an end: the connection is of no use";
+            self.end
+                .get_or_insert_with(|| End::Lost(LastError::new("EPROTO", text)));
+        }
         self.watch(now);
         if self.link.port.journaled() > 0 && now >= self.next_drain {
             self.drain(now);
@@ -241,7 +287,7 @@ impl<'a> Serving<'a> {
         refuse_queued(self.link, &Failure::Disconnected);
         let most = self.setting.redis.max_retries;
         for sent in self.sent.values_mut() {
-            if matches!(end, End::Lost(_)) && self.budget.allows() {
+            if matches!(end, End::Lost(_)) && self.lasting.budget.allows() {
                 self.link.port.requeue(sent.reads_again(most));
             }
             sent.abort(&Failure::Disconnected);

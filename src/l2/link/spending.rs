@@ -35,19 +35,20 @@ impl Serving<'_> {
             let mut quota = quota.lock();
             (quota.flush_due(clock::unix()), !quota.is_anchored())
         };
+        let first = first || (flush.is_some() && self.link.count_is_new.swap(false, Relaxed));
         if let Some(flush) = flush {
             self.write_spending(flush, first);
         }
     }
 
-    /// Adds to the count in Redis; the `first` time in a window the key is given a life too.
+    /// Adds to the count in Redis; the `first` time in a window, or since somebody deleted it, the key is given a life too.
     fn write_spending(&mut self, flush: Flush, first: bool) {
         let key = format!("{}~quota", self.setting.config.prefix);
         let deadline = clock::now() + self.setting.config.l2.timeout_ms();
         let add = commands::add(&key, &flush.field, flush.add);
         let (link, setting) = (Arc::clone(self.link), self.setting.clone());
         let settle = once(move |reply| {
-            written(&link, &setting, &flush, &reply);
+            written(&link, &setting, &flush, first, &reply);
         });
         self.submit(add, deadline, settle);
         if first {
@@ -73,21 +74,23 @@ impl Serving<'_> {
             warn(self.link, self.setting, "connections-nearly-used", text);
         }
     }
+}
 
-    /// The server refused a command, in these words, since the quota is spent.
-    pub(super) fn note_refusal(&self, text: &str) {
-        if let Some(quota) = &self.link.quota {
-            let passed = quota.lock().refused(clock::unix(), text);
-            tell(self.link, self.setting, passed);
-        }
+/// The server refused a command, in these words, since the quota is spent.
+pub(in crate::l2) fn note_refusal(link: &Link, setting: &Setting, text: &str) {
+    if let Some(quota) = &link.quota {
+        let passed = quota.lock().refused(clock::unix(), text);
+        tell(link, setting, passed);
     }
 }
 
-fn written(link: &Link, setting: &Setting, flush: &Flush, reply: &Reply) {
+fn written(link: &Link, setting: &Setting, flush: &Flush, first: bool, reply: &Reply) {
     let Some(quota) = &link.quota else { return };
     let total = reply.as_ref().ok().and_then(commands::integer);
     match (total.and_then(|total| u64::try_from(total).ok()), reply) {
         (Some(total), _) => {
+            link.count_is_new
+                .store(total == flush.add && !first, Relaxed);
             let passed = quota.lock().flushed(clock::unix(), flush, total);
             tell(link, setting, passed);
         }

@@ -195,6 +195,10 @@ impl Quota {
         }
         self.flushing = false;
         self.pending = self.pending.saturating_sub(flush.add);
+        // Less than was there before: somebody deleted the count, and what it stood for was sent all the same.
+        let before = total.saturating_sub(flush.add);
+        let lost = self.total.unwrap_or(0).saturating_sub(before);
+        self.others = self.others.saturating_add(lost);
         if self.total.replace(total).is_none() {
             // What had been counted before is no sign of how fast it grows now.
             self.pace = Pace::new(self.span, self.span.starts_at);
