@@ -24,9 +24,9 @@ const WAVE_MS = 100
 const now = () => performance.timeOrigin + performance.now()
 
 /** A process that notes when it tried and when it was back. */
-function member(t, url) {
+function member(t, ...words) {
   const file = path.join(__dirname, 'fixtures', 'member.js')
-  const child = fork(file, [url], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const child = fork(file, words, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   t.after(() => child.disconnect())
   const notes = { attempt: [], ready: [] }
   child.on('message', ({ type, at }) => notes[type].push(at))
@@ -46,6 +46,8 @@ test(`${PROCESSES} processes that lose one server for ${SECONDS} s return spread
     fleet.push(...Array.from({ length: 5 }, () => member(t, server.url)))
     await until(() => fleet.every(({ ready }) => ready.length === 1), { timeout: 30_000 })
   }
+  const hammer = member(t, server.url, 'hammers')
+  await until(() => hammer.ready.length === 1)
   await server.kill()
   const lost = now()
   await pause(SECONDS * 1_000)
@@ -64,6 +66,8 @@ test(`${PROCESSES} processes that lose one server for ${SECONDS} s return spread
     `within ${WAVE_MS} ms: ${densest(firsts, WAVE_MS)} first attempts, ${densest(returns, WAVE_MS)} returns`,
   )
   assert.ok(Math.max(...attempts) <= ATTEMPTS_A_MINUTE, `${attempts}`)
+  const most = densest(hammer.attempt, 60_000)
+  assert.ok(most > 20 && most <= ATTEMPTS_A_MINUTE, `${most}`)
   assert.ok(Math.max(...returns) <= BACK_MS, `${returns}`)
   assert.ok(densest(returns, WAVE_MS) <= PROCESSES / 3, `${returns}`)
   assert.ok(Math.max(...firsts) - Math.min(...firsts) >= WAVE_MS, `${firsts}`)

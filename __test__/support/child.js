@@ -11,10 +11,15 @@ const { performance } = require('node:perf_hooks')
 
 const root = path.join(__dirname, '..', '..')
 
+const folders = []
+process.once('exit', () => {
+  for (const folder of folders) fs.rmSync(folder, { recursive: true, force: true })
+})
+
 /** A new folder, removed when this process ends. */
 function temporaryFolder(name = 'evenkeel') {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), `${name}-`))
-  process.once('exit', () => fs.rmSync(folder, { recursive: true, force: true }))
+  folders.push(folder)
   return folder
 }
 

@@ -15,7 +15,6 @@ use crate::{
         commands,
         port::{Failure, Reply, Request},
     },
-    resilience::gate::Kind,
 };
 
 impl Cache {
@@ -116,7 +115,7 @@ impl Cache {
         let strict = self.strict(strict);
         let mut locked = self.table.lock(key);
         let had = locked.mutate(|| self.relive(key, life));
-        if self.taking_link(Kind::Value).is_none() {
+        if self.storing_link(key).is_none() {
             if had || life.is_none() {
                 self.distrust(key);
             }

@@ -19,7 +19,6 @@ use crate::{
     entry::Payload,
     error::CacheError,
     l2::port::{Failure, Reply},
-    resilience::gate::Kind,
 };
 
 impl Cache {
@@ -87,7 +86,7 @@ impl Cache {
                 && self.link.is_some()
             {
                 all.done(Some(self.too_large(&key, &write.payload)));
-            } else if self.taking_link(Kind::Value).is_none() {
+            } else if self.storing_link(&key).is_none() {
                 self.put_away(&write);
                 all.done(
                     (strict && self.link.is_some())

@@ -207,6 +207,22 @@ impl Cache {
         self.link.as_ref().filter(|link| link.takes(kind))
     }
 
+    /// The link, if a value is to be stored under `key` now.
+    fn storing_link(&self, key: &[u8]) -> Option<&Arc<Link>> {
+        if self.covered(key) {
+            return None;
+        }
+        self.taking_link(Kind::Value)
+    }
+
+    /// Whether `key` waits for a pattern or a collapse to be made up for: what is stored under it now may be deleted with the
+    /// rest.
+    fn covered(&self, key: &[u8]) -> bool {
+        self.link
+            .as_ref()
+            .is_some_and(|link| link.port.journaled() > 0 && link.journal.lock().covers(key))
+    }
+
     /// Whether the key must not be read from Redis.
     fn journaled(&self, key: &[u8]) -> bool {
         self.link

@@ -290,7 +290,7 @@ impl Cache {
         if self.link.is_none() {
             return waiter.now(self.increment_here(key, by, ttl));
         }
-        if self.open_link().is_none() {
+        if self.open_link().is_none() || self.covered(key) {
             return waiter.now(Outcome::Error(self.failed(&Failure::Unavailable, key)));
         }
         let ttl_ms = match ttl {

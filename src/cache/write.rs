@@ -22,7 +22,6 @@ use crate::{
         commands::{self, OnlyIf},
         port::{Failure, Reply},
     },
-    resilience::gate::Kind,
 };
 
 /// How long past `l1.ttl` L1 keeps what was written while Redis is away, in ms.
@@ -103,7 +102,7 @@ impl Cache {
         if let Some(only_if) = options.only_if {
             return self.set_only_if(&write, only_if, waiter);
         }
-        if self.taking_link(Kind::Value).is_none() {
+        if self.storing_link(key).is_none() {
             self.put_away(&write);
             return waiter.now(self.away(key, strict, Outcome::Undefined));
         }
@@ -319,7 +318,7 @@ impl Cache {
             }
             return waiter.now(Outcome::Bool(done));
         }
-        if self.open_link().is_none() {
+        if self.open_link().is_none() || self.covered(write.key) {
             return waiter.now(Outcome::Error(
                 self.failed(&Failure::Unavailable, write.key),
             ));

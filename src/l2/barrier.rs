@@ -1,7 +1,7 @@
-//! What must happen between a handshake and the first read: every key in the journal is deleted in Redis, so that
-//! nobody finds the value from before an outage. An entry leaves the journal only on its own good reply. What concerns more
-//! than single keys, a pattern or a collapse, would need a walk over the whole database: it stays journaled, and so unread,
-//! until the drain of the link that is up has done it.
+//! What must happen between a handshake and the first read: everything in the journal is deleted in Redis, so that
+//! nobody finds the value from before an outage. An entry leaves the journal only on its own good reply. A pattern or a
+//! collapse needs a walk over the whole database: what of it is not done in [`WALK_MS`] stays journaled, and what it covers
+//! is neither read nor written, until the drain of the link that is up has done it.
 //!
 //! | the server answers | the barrier |
 //! |---|---|
@@ -44,6 +44,8 @@ use crate::{
 const KEYS: usize = 64;
 /// Keys a step of SCAN looks at.
 const SCAN_COUNT: usize = 500;
+/// How long walks over the database may keep the link from coming up.
+const WALK_MS: u64 = 5_000;
 /// How long one exchange of the replay may take.
 const EXCHANGE_MS: u64 = 5_000;
 
@@ -92,6 +94,7 @@ pub async fn replay(
         let mut replay = Replay {
             link,
             redis: &mut connection.redis,
+            is_up: false,
         };
         let error = match replay.all(setting).await {
             Ok(()) => return Ok(()),
@@ -146,11 +149,12 @@ pub async fn replay_patterns(
     setting: &Setting,
     redis: &mut MultiplexedConnection,
 ) -> bool {
-    let mut replay = Replay { link, redis };
-    let done = match replay.collapse(&setting.config).await {
-        Ok(()) => replay.patterns(&setting.config).await,
-        failed => failed,
+    let mut replay = Replay {
+        link,
+        redis,
+        is_up: true,
     };
+    let done = replay.walks(&setting.config).await;
     if let Err(Stop::Refused(error)) = &done {
         tell_of_refusal(link, setting, error);
         link.heard_of_write(Kind::Deletion, &Err(Failure::Refused(error.clone())));
@@ -164,6 +168,8 @@ const EPOCH_KEY: &str = "~epoch";
 struct Replay<'a> {
     link: &'a Arc<Link>,
     redis: &'a mut MultiplexedConnection,
+    /// Whether this is the drain's work, which ends where the link lets nothing in.
+    is_up: bool,
 }
 
 impl Replay<'_> {
@@ -171,7 +177,23 @@ impl Replay<'_> {
         if setting.config.prefix.is_empty() {
             self.read_epoch().await?;
         }
+        let walks = self.walks(&setting.config);
+        let walked = tokio::time::timeout(Duration::from_millis(WALK_MS), walks).await;
+        match walked.unwrap_or(Ok(())) {
+            Err(Stop::Refused(error))
+                if matches!(next(meaning_of(&error)), Next::Drop | Next::Keep) =>
+            {
+                tell_of_refusal(self.link, setting, &error);
+            }
+            other => other?,
+        }
         self.keys(setting).await
+    }
+
+    /// What concerns more than single keys.
+    async fn walks(&mut self, config: &Config) -> Result<(), Stop> {
+        self.collapse(config).await?;
+        self.patterns(config).await
     }
 
     /// Reads the epoch. One that is gone though this process knows it was evicted, or flushed with all that it was about: it
@@ -282,10 +304,10 @@ impl Replay<'_> {
         }
     }
 
-    /// Deletes what matches, but for keys of our own, as long as the link lets operations in.
+    /// Deletes what matches, but for keys of our own.
     async fn unlink_matches(&mut self, pattern: &[u8], config: &Config) -> Result<(), Stop> {
         let mut cursor = "0".to_owned();
-        while self.link.port.is_open() {
+        while !self.is_up || self.link.port.is_open() {
             let step = self
                 .one(commands::scan(&cursor, pattern, SCAN_COUNT))
                 .await?;

@@ -123,7 +123,14 @@ impl Journal {
         if self.is_empty() {
             return false;
         }
-        self.collapsed() || self.keys.contains_key(key) || self.patterns.cover(key)
+        self.covers(key) || self.keys.contains_key(key)
+    }
+
+    /// Whether more than `key` alone is journaled, and `key` with it: what is written under it now may be deleted with the
+    /// rest.
+    #[must_use]
+    pub fn covers(&self, key: &[u8]) -> bool {
+        self.collapsed() || self.patterns.cover(key)
     }
 
     /// Whether all of the namespace is journaled.

@@ -13,7 +13,6 @@ use crate::{
     clock,
     entry::Payload,
     l2::{commands::OnlyIf, port::Reply},
-    resilience::gate::Kind,
     telemetry::counters::LoadResult,
 };
 
@@ -72,7 +71,7 @@ impl Cache {
             return;
         }
         locked.mutate(|| self.put(&write, lives));
-        if self.taking_link(Kind::Value).is_none() {
+        if self.storing_link(key).is_none() {
             return;
         }
         self.background.fetch_add(1, SeqCst);
