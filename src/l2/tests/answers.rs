@@ -68,3 +68,29 @@ async fn a_proxy_that_cannot_reach_the_server_of_one_key_costs_the_others_nothin
     ));
     assert_eq!(server.dials().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hides_that_it_is_a_replica_is_left_once_in_3_s_at_most() {
+    let server = Server::new();
+    server.says(|words| match words[0].as_str() {
+        "UNLINK" => Say::This("-READONLY You can't write against a read only replica.\r\n"),
+        _ => Say::Usual,
+    });
+    let story = Story::up(Arc::clone(&server), json!({})).await;
+    let write = || {
+        let key: Arc<[u8]> = Arc::from(b"t:w".as_slice());
+        story.ask(Request::Write(unlink("t:w"), vec![key])).0
+    };
+    let from = clock::now();
+    let _ = write().await;
+    story.until(LinkState::Up).await;
+    while clock::now() < from + 2_900 {
+        let _ = write().await;
+        pass(10).await;
+        assert_eq!(story.link.state(), LinkState::Up);
+    }
+    assert_eq!(server.dials().len(), 2);
+    pass(200).await;
+    let _ = write().await;
+    story.until(LinkState::Down).await;
+}
