@@ -85,7 +85,9 @@ test('an answer that claims two gigabytes costs no memory, and the link is left'
   const before = process.memoryUsage.rss()
   proxy.onReply = () => Buffer.from('$2147483647\r\nv')
   await loads(cache, 'k2')
-  await until(async () => (await cache.get('k'), cache.stats().l2Reconnects + proxy.accepted > 1))
+  await until(async () => (await cache.get('k'), cache.stats().l2Reconnects + proxy.accepted > 1), {
+    timeout: 30_000,
+  })
   assert.ok(process.memoryUsage.rss() - before < 100e6)
   proxy.onReply = undefined
   proxy.sever()
