@@ -45,7 +45,6 @@ class Pair {
 
   #pass(way, chunk, to) {
     const proxy = this.#proxy
-    if (way === 'up') proxy.sent.push(chunk)
     proxy.bytes[way] += chunk.length
     if (proxy.swallows[way]) return
     const left = (proxy.limit?.way === way ? proxy.limit.bytes : Infinity) - this.#passed[way]
@@ -98,8 +97,6 @@ class FaultProxy {
   mostOpen = 0
   /** When each connection was accepted, in ms of `performance.now()`. */
   acceptedAt = []
-  /** Every chunk that clients have sent, in order of arrival. */
-  sent = []
   bytes = { up: 0, down: 0 }
   swallows = { up: false, down: false }
   pairs = new Set()
