@@ -33,8 +33,11 @@ pub(super) struct Drained {
 impl Drained {
     /// How long to wait for the next drain, after one that waited `last_ms`.
     fn pause(&self, last_ms: u64) -> u64 {
-        let refused = self.refused.swap(false, Relaxed);
-        if refused && !self.some.swap(false, Relaxed) {
+        let (refused, some) = (
+            self.refused.swap(false, Relaxed),
+            self.some.swap(false, Relaxed),
+        );
+        if refused && !some {
             (last_ms * 2).min(RARELY_MS)
         } else {
             DRAIN_MS

@@ -199,8 +199,8 @@ impl<'a> Serving<'a> {
                 _ = &mut self.connection.driver => self.end = Some(End::Lost(broken())),
                 () = sleep(Duration::from_millis(pause)) => (),
             }
-            self.on_time();
             self.settle_ready();
+            self.on_time();
             self.clear_doubt();
             self.follow_condition();
             self.spend();
