@@ -13,6 +13,7 @@ use crate::{
     error::{CacheError, Code},
     l2::{
         commands,
+        link::meaning_of,
         port::{Failure, Reply, Request},
     },
     resilience::{gate::Kind, glob},
@@ -147,7 +148,13 @@ impl Cache {
         match self.unlink_matches(pattern, progress).await {
             Ok(removed) => Ok(removed.max(local)),
             Err(failure) => {
-                self.journal_pattern(pattern);
+                if let Failure::Refused(error) = &failure
+                    && meaning_of(error).is_for_good()
+                {
+                    self.warn_of_forbidden(error);
+                } else {
+                    self.journal_pattern(pattern);
+                }
                 if strict {
                     Err(self.failed(&failure, b""))
                 } else {
@@ -161,7 +168,7 @@ impl Cache {
         if let Some(link) = &self.link {
             let mut journal = link.journal.lock();
             journal.record_pattern(pattern.to_vec().into());
-            link.port.note_journal(journal.pending());
+            link.port.note_journal(&journal);
         }
     }
 

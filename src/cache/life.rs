@@ -117,7 +117,7 @@ impl Cache {
         let had = locked.mutate(|| self.relive(key, life));
         if self.storing_link(key).is_none() {
             if had || life.is_none() {
-                self.distrust(key);
+                self.take_back(key);
             }
             return waiter.now(self.away(key, strict, Outcome::Bool(had)));
         }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use redis::Cmd;
+use redis::{Cmd, ServerError};
 
 use super::{Cache, Key, Outcome};
-use crate::l2::{
-    Link, commands,
-    link::meaning_of,
-    port::{Failure, Late, Reply, Request},
+use crate::{
+    l2::{
+        Link, commands,
+        link::meaning_of,
+        port::{Failure, Late, Reply, Request},
+    },
+    resilience::gate::Kind,
 };
 
 /// Who is told what Redis answered to a write.
@@ -88,11 +91,27 @@ impl Cache {
         if let Err(Failure::Refused(error)) = reply
             && meaning_of(error).is_for_good()
         {
-            let detail = error.details().unwrap_or_default();
-            self.notices.warn(
-                "write-forbidden",
-                &format!("Redis refuses to write this key to this user: {detail}"),
-            );
+            self.warn_of_forbidden(error);
+        }
+    }
+
+    /// Tells that this user may not write what was to be written.
+    pub(super) fn warn_of_forbidden(&self, error: &ServerError) {
+        let detail = error.details().unwrap_or_default();
+        self.notices.warn(
+            "write-forbidden",
+            &format!("Redis refuses to write this key to this user: {detail}"),
+        );
+    }
+
+    /// What Redis holds of a key that was changed, and is not stored there, is no longer true: it is deleted, or journaled
+    /// while Redis is away. Call it under the stripe lock of the key.
+    pub(super) fn take_back(self: &Arc<Self>, key: &Key) {
+        if self.covered(key) && self.taking_link(Kind::Deletion).is_some() {
+            let unlink = commands::unlink(&[key]);
+            self.send_write(std::slice::from_ref(key), unlink, Box::new(|_, _| ()));
+        } else {
+            self.distrust(key);
         }
     }
 

@@ -132,12 +132,12 @@ impl Cache {
         drop(locked);
     }
 
-    /// Puts a value into L1 while Redis is away.
+    /// Puts a value into L1 while Redis is away, or does not store it.
     pub(super) fn put_away(self: &Arc<Self>, write: &Write<'_>) {
         let lives = self.lives(write.options);
         let mut locked = self.table.lock(write.key);
         locked.mutate(|| self.put(write, lives));
-        self.distrust(write.key);
+        self.take_back(write.key);
         drop(locked);
     }
 

@@ -9,7 +9,7 @@
 //! | no writes, or none that store | ends: the link comes up for reads, the journal is kept |
 //! | the quota is spent | ends: the link comes up with its breaker open, the journal is kept |
 //! | not the master, not allowed in | fails, as the handshake would have |
-//! | no right to this command | drops the entry: asking again would change nothing |
+//! | no right to this command | drops a key or a pattern, and tells: asking again would change nothing |
 //! | anything else | keeps the entry, which stays unread, and goes on with the next |
 
 use std::{
@@ -31,12 +31,13 @@ use super::{
     status::LastError,
 };
 use crate::{
-    config::Config,
+    clock,
     resilience::{
         backoff::Class,
         classify::{Meaning, explained},
         gate::Kind,
         glob,
+        journal::Journal,
     },
 };
 
@@ -46,6 +47,8 @@ const KEYS: usize = 64;
 const SCAN_COUNT: usize = 500;
 /// How long walks over the database may keep the link from coming up.
 const WALK_MS: u64 = 5_000;
+/// How often a walk looks whether the link lets operations in again.
+const REST_MS: u64 = 50;
 /// How long one exchange of the replay may take.
 const EXCHANGE_MS: u64 = 5_000;
 
@@ -79,7 +82,12 @@ const fn next(meaning: Meaning) -> Next {
     }
 }
 
-/// Replays the keys of the journal. May be cancelled: what was not confirmed is still in it.
+/// Whether asking again would give the same answer, for a while or for good.
+fn is_settled(error: &ServerError) -> bool {
+    matches!(next(meaning_of(error)), Next::Drop | Next::Keep)
+}
+
+/// Replays the journal. May be cancelled: what was not confirmed is still in it.
 ///
 /// # Errors
 /// Why this server cannot be used.
@@ -93,10 +101,11 @@ pub async fn replay(
     loop {
         let mut replay = Replay {
             link,
+            setting,
             redis: &mut connection.redis,
             is_up: false,
         };
-        let error = match replay.all(setting).await {
+        let error = match replay.all().await {
             Ok(()) => return Ok(()),
             Err(Stop::Broken) => return Err(unanswered()),
             Err(Stop::Refused(error)) => error,
@@ -128,38 +137,53 @@ fn unanswered() -> Refusal {
     Refusal::new(Class::Transient, LastError::new("EREPLAY", text))
 }
 
-/// Tells once in a link's life that the server refuses to delete what is journaled.
-pub(super) fn tell_of_refusal(link: &Link, setting: &Setting, error: &ServerError) {
+/// Tells once in a link's life that the server refuses to delete what is journaled, and what becomes of that.
+pub(super) fn tell_of_refusal(link: &Link, setting: &Setting, error: &ServerError, kept: bool) {
     if link.told_of_refusals.swap(true, Relaxed) {
         return;
     }
+    let so = if kept {
+        "it is not read from there until it does"
+    } else {
+        "its old values stay there"
+    };
     let text = explained(error.code(), &server_text(error));
-    let message = format!(
-        "the server refuses to delete what changed while it was away, which is not read from it until it does: {text}"
-    );
+    let message =
+        format!("the server refuses to delete what changed while it was away, and {so}: {text}");
     let (cache, code) = (link.cache, "journal-refused");
     tracing::warn!(cache, event = "warning", code, "Redis: {message}");
     setting.application.tell(Event::Warning { code, message });
 }
 
-/// Does what of the journal concerns more than single keys, while the link lets operations in; whether it is done. May be
-/// cancelled: what was not confirmed is still in the journal.
-pub async fn replay_patterns(
+/// What became of the journal's walks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Walked {
+    Done,
+    Refused,
+    Broken,
+}
+
+/// Does what of the journal concerns more than single keys, whenever the link lets operations in. May be cancelled: what was
+/// not confirmed is still in the journal.
+pub(super) async fn walk(
     link: &Arc<Link>,
     setting: &Setting,
     redis: &mut MultiplexedConnection,
-) -> bool {
+) -> Walked {
     let mut replay = Replay {
         link,
+        setting,
         redis,
         is_up: true,
     };
-    let done = replay.walks(&setting.config).await;
-    if let Err(Stop::Refused(error)) = &done {
-        tell_of_refusal(link, setting, error);
-        link.heard_of_write(Kind::Deletion, &Err(Failure::Refused(error.clone())));
+    match replay.walks().await {
+        Ok(()) => Walked::Done,
+        Err(Stop::Broken) => Walked::Broken,
+        Err(Stop::Refused(error)) => {
+            link.heard_of_write(Kind::Deletion, &Err(Failure::Refused(error)));
+            Walked::Refused
+        }
     }
-    done.is_ok()
 }
 
 /// The key of the epoch where there is no namespace.
@@ -167,123 +191,155 @@ const EPOCH_KEY: &str = "~epoch";
 
 struct Replay<'a> {
     link: &'a Arc<Link>,
+    setting: &'a Setting,
     redis: &'a mut MultiplexedConnection,
-    /// Whether this is the drain's work, which ends where the link lets nothing in.
+    /// Whether this is the drain's work, which rests where the link lets nothing in.
     is_up: bool,
 }
 
 impl Replay<'_> {
-    async fn all(&mut self, setting: &Setting) -> Result<(), Stop> {
-        if setting.config.prefix.is_empty() {
-            self.read_epoch().await?;
+    async fn all(&mut self) -> Result<(), Stop> {
+        if self.setting.config.prefix.is_empty() {
+            self.change_journal(Journal::go_blind);
         }
-        let walks = self.walks(&setting.config);
-        let walked = tokio::time::timeout(Duration::from_millis(WALK_MS), walks).await;
+        let walked = tokio::time::timeout(Duration::from_millis(WALK_MS), self.walks()).await;
         match walked.unwrap_or(Ok(())) {
-            Err(Stop::Refused(error))
-                if matches!(next(meaning_of(&error)), Next::Drop | Next::Keep) =>
-            {
-                tell_of_refusal(self.link, setting, &error);
-            }
+            // What is kept is told of, and no reason not to come up.
+            Err(Stop::Refused(error)) if is_settled(&error) => (),
             other => other?,
         }
-        self.keys(setting).await
+        self.keys().await
     }
 
     /// What concerns more than single keys.
-    async fn walks(&mut self, config: &Config) -> Result<(), Stop> {
-        self.collapse(config).await?;
-        self.patterns(config).await
+    async fn walks(&mut self) -> Result<(), Stop> {
+        if self.link.journal.lock().is_blind() {
+            self.read_epoch().await?;
+            self.change_journal(Journal::see);
+        }
+        self.collapse().await?;
+        self.patterns().await
     }
 
-    /// Reads the epoch. One that is gone though this process knows it was evicted, or flushed with all that it was about: it
-    /// is put back, or entries from before the collapse that it stands for would be believed again.
+    fn change_journal<T>(&self, change: impl FnOnce(&mut Journal) -> T) {
+        let mut journal = self.link.journal.lock();
+        change(&mut journal);
+        self.link.port.note_journal(&journal);
+    }
+
+    /// Reads the epoch. One that is gone though this process knows one was evicted, or flushed with all that it was about: a
+    /// new one takes its place, since an old one may stand for less than another process has deleted.
     async fn read_epoch(&mut self) -> Result<(), Stop> {
-        let mut get = redis::cmd("GET");
-        get.arg(EPOCH_KEY);
-        let Some(found) = self.unless_forbidden(get).await? else {
-            return Ok(());
-        };
-        let text = commands::bytes(found).and_then(|text| String::from_utf8(text).ok());
+        let found = self.ask_epoch().await?;
         let known = self.link.epoch.load(SeqCst);
-        if let Some(epoch) = text.and_then(|text| text.parse().ok()) {
-            self.link.epoch.store(epoch, SeqCst);
-        } else if known != 0 {
+        if found.is_none() && known != 0 {
             let mut set = redis::cmd("SET");
-            set.arg(EPOCH_KEY).arg(known.to_string()).arg("NX");
-            self.unless_forbidden(set).await?;
+            set.arg(EPOCH_KEY)
+                .arg(fastrand::u64(1..).to_string())
+                .arg("NX");
+            self.unless_refused(set).await?;
+            let epoch = self.ask_epoch().await?.unwrap_or(known);
+            self.link.epoch.store(epoch, SeqCst);
+            self.link.distrust_bare.store(true, SeqCst);
+        } else {
+            self.link.epoch.store(found.unwrap_or(0), SeqCst);
         }
         Ok(())
     }
 
+    async fn ask_epoch(&mut self) -> Result<Option<u64>, Stop> {
+        let mut get = redis::cmd("GET");
+        get.arg(EPOCH_KEY);
+        let found = self.unless_refused(get).await?;
+        let text = found.and_then(commands::bytes);
+        let text = text.and_then(|text| String::from_utf8(text).ok());
+        Ok(text.and_then(|text| text.parse().ok()))
+    }
+
     /// The answer to one command; `None` if this user may not give it, or this server does not know it.
-    async fn unless_forbidden(&mut self, cmd: Cmd) -> Result<Option<Value>, Stop> {
+    async fn unless_refused(&mut self, cmd: Cmd) -> Result<Option<Value>, Stop> {
         match self.one(cmd).await {
             Ok(value) => Ok(Some(value)),
-            Err(Stop::Refused(error))
-                if matches!(next(meaning_of(&error)), Next::Drop | Next::Keep) =>
-            {
-                Ok(None)
-            }
+            Err(Stop::Refused(error)) if is_settled(&error) => Ok(None),
             Err(stop) => Err(stop),
         }
     }
 
     /// More changed than the journal holds: the namespace is emptied, or, where there is none and other programs'
     /// keys are there too, a new epoch makes all our entries misses.
-    async fn collapse(&mut self, config: &Config) -> Result<(), Stop> {
+    async fn collapse(&mut self) -> Result<(), Stop> {
         let wipe = self.link.journal.lock().begin_wipe();
         let Some(wipe) = wipe else { return Ok(()) };
-        if config.prefix.is_empty() {
-            let epoch = fastrand::u64(1..);
-            let mut set = redis::cmd("SET");
-            set.arg(EPOCH_KEY).arg(epoch.to_string());
-            self.one(set).await?;
-            self.link.epoch.store(epoch, SeqCst);
-            self.link.distrust_bare.store(true, SeqCst);
-            tracing::warn!(
-                cache = self.link.cache,
-                event = "collapsed",
-                "Redis: more changed while it was away than the journal holds; all entries are misses now, and without a \
-                 namespace values without an envelope stay so until this process ends: set a namespace"
-            );
+        let done = if self.setting.config.prefix.is_empty() {
+            self.renew_epoch().await
         } else {
-            let mut all = glob::escape(config.prefix.as_bytes());
+            let mut all = glob::escape(self.setting.config.prefix.as_bytes());
             all.push(b'*');
-            self.unlink_matches(&all, config).await?;
+            self.unlink_matches(&all).await
+        };
+        if let Err(Stop::Refused(error)) = &done
+            && is_settled(error)
+        {
+            tell_of_refusal(self.link, self.setting, error, true);
         }
-        let mut journal = self.link.journal.lock();
-        journal.end_wipe(wipe);
-        self.link.port.note_journal(journal.pending());
+        done?;
+        self.change_journal(|journal| journal.end_wipe(wipe));
         Ok(())
     }
 
-    async fn patterns(&mut self, config: &Config) -> Result<(), Stop> {
+    async fn renew_epoch(&mut self) -> Result<(), Stop> {
+        let epoch = fastrand::u64(1..);
+        let mut set = redis::cmd("SET");
+        set.arg(EPOCH_KEY).arg(epoch.to_string());
+        self.one(set).await?;
+        self.link.epoch.store(epoch, SeqCst);
+        self.link.distrust_bare.store(true, SeqCst);
+        tracing::warn!(
+            cache = self.link.cache,
+            event = "collapsed",
+            "Redis: more changed while it was away than the journal holds; all entries are misses now, and without a \
+             namespace values without an envelope stay so until this process ends: set a namespace"
+        );
+        Ok(())
+    }
+
+    /// Each pattern in turn; one that is refused does not hold up the others.
+    async fn patterns(&mut self) -> Result<(), Stop> {
+        let (mut last, mut kept) = (0, None);
         loop {
-            let next = self
-                .link
-                .journal
-                .lock()
-                .patterns()
-                .next()
-                .map(|(glob, seq)| (glob.to_vec(), seq));
-            let Some((pattern, seq)) = next else {
-                return Ok(());
+            let next_one = {
+                let journal = self.link.journal.lock();
+                let mut later = journal.patterns().filter(|(_, seq)| *seq > last);
+                later.next().map(|(glob, seq)| (glob.to_vec(), seq))
             };
-            self.unlink_matches(&pattern, config).await?;
-            let mut journal = self.link.journal.lock();
-            journal.acknowledge_pattern(&pattern, seq);
-            self.link.port.note_journal(journal.pending());
+            let Some((pattern, seq)) = next_one else {
+                return kept.map_or(Ok(()), |error| Err(Stop::Refused(error)));
+            };
+            last = seq;
+            match self.unlink_matches(&pattern).await {
+                Err(Stop::Refused(error)) if is_settled(&error) => {
+                    let keeps = matches!(next(meaning_of(&error)), Next::Keep);
+                    tell_of_refusal(self.link, self.setting, &error, keeps);
+                    if keeps {
+                        kept = Some(error);
+                        continue;
+                    }
+                }
+                done => done?,
+            }
+            self.change_journal(|journal| journal.acknowledge_pattern(&pattern, seq));
         }
     }
 
-    async fn keys(&mut self, setting: &Setting) -> Result<(), Stop> {
+    /// The keys that are journaled now. What is journaled meanwhile, or is not done in time, is left to the drain.
+    async fn keys(&mut self) -> Result<(), Stop> {
         let mut from = 0;
-        loop {
-            let due = self.link.journal.lock().batch(from, KEYS);
-            let Some((_, last)) = due.last() else {
-                return Ok(());
-            };
+        let end = self.link.journal.lock().mark();
+        let until = clock::now() + WALK_MS;
+        while clock::now() < until {
+            let mut due = self.link.journal.lock().batch(from, KEYS);
+            due.retain(|(_, seq)| *seq <= end);
+            let Some((_, last)) = due.last() else { break };
             from = *last;
             let mut pipeline = redis::pipe();
             for (key, _) in &due {
@@ -296,23 +352,30 @@ impl Replay<'_> {
                     continue;
                 };
                 match next(meaning_of(&error)) {
-                    Next::Drop => self.link.trust(key, *seq),
-                    Next::Keep => tell_of_refusal(self.link, setting, &error),
+                    Next::Drop => {
+                        tell_of_refusal(self.link, self.setting, &error, false);
+                        self.link.trust(key, *seq);
+                    }
+                    Next::Keep => tell_of_refusal(self.link, self.setting, &error, true),
                     Next::Wait | Next::ComeUp | Next::Fail(_) => return Err(Stop::Refused(error)),
                 }
             }
         }
+        Ok(())
     }
 
     /// Deletes what matches, but for keys of our own.
-    async fn unlink_matches(&mut self, pattern: &[u8], config: &Config) -> Result<(), Stop> {
+    async fn unlink_matches(&mut self, pattern: &[u8]) -> Result<(), Stop> {
         let mut cursor = "0".to_owned();
-        while !self.is_up || self.link.port.is_open() {
+        loop {
+            while self.is_up && !self.link.port.is_open() {
+                sleep(Duration::from_millis(REST_MS)).await;
+            }
             let step = self
                 .one(commands::scan(&cursor, pattern, SCAN_COUNT))
                 .await?;
             let (next, keys) = commands::scanned(step).ok_or(Stop::Broken)?;
-            let keys = commands::users(keys, &config.prefix);
+            let keys = commands::users(keys, &self.setting.config.prefix);
             if !keys.is_empty() {
                 self.one(commands::unlink(&keys)).await?;
             }
@@ -321,7 +384,6 @@ impl Replay<'_> {
             }
             cursor = next;
         }
-        Err(Stop::Broken)
     }
 
     async fn one(&mut self, cmd: Cmd) -> Result<Value, Stop> {

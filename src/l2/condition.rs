@@ -81,11 +81,38 @@ impl Serving<'_> {
         self.link.port.admit_reads(share);
         let mode = Mode::of(
             self.lasting.breaker.state(),
+            !self.link.port.is_whole(),
             !self.link.port.is_gated(),
             share,
         );
         self.setting
             .enter_mode(self.link, mode, reason.to_owned(), None);
+    }
+
+    /// Tells whether Redis is read from at all: not while everything in it waits to be removed.
+    fn follow_journal(&mut self) {
+        let whole = self.link.port.is_whole();
+        if whole == std::mem::replace(&mut self.watch.was_whole, whole) {
+            return;
+        }
+        let (cache, endpoint) = (self.link.cache, self.link.status.lock().endpoint.clone());
+        if whole {
+            tracing::error!(
+                cache,
+                event = "removing",
+                endpoint,
+                "Redis holds more that is no longer true than is remembered: it is not read from until all of it is removed"
+            );
+            self.enter_mode("what is no longer true is being removed");
+        } else {
+            tracing::info!(
+                cache,
+                event = "removed",
+                endpoint,
+                "Redis holds nothing any more that is not true and is in use"
+            );
+            self.enter_mode("what was no longer true is removed");
+        }
     }
 
     /// Follows the write gate and the ramp, which change with replies and with time.
@@ -94,6 +121,7 @@ impl Serving<'_> {
         if step.is_some_and(|at| at <= clock::now()) {
             self.enter_mode("the server bears more again");
         }
+        self.follow_journal();
         let gated = self.link.port.is_gated();
         if gated == std::mem::replace(&mut self.watch.was_gated, gated) {
             return;

@@ -283,14 +283,14 @@ impl Link {
     pub fn distrust(&self, key: &Arc<[u8]>) {
         let mut journal = self.journal.lock();
         journal.record(Arc::clone(key));
-        self.port.note_journal(journal.pending());
+        self.port.note_journal(&journal);
     }
 
     /// The write of `key` that was given `seq` may not have been carried out.
     pub fn doubt_write(&self, key: &Arc<[u8]>, seq: u64) {
         let mut journal = self.journal.lock();
         journal.record_write(key, seq);
-        self.port.note_journal(journal.pending());
+        self.port.note_journal(&journal);
     }
 
     /// The write of `key` that was given `seq` is over; if it is `confirmed`, Redis holds nothing older.
@@ -300,14 +300,21 @@ impl Link {
         if confirmed {
             journal.acknowledge(key, seq);
         }
-        self.port.note_journal(journal.pending());
+        self.port.note_journal(&journal);
+    }
+
+    /// The deletion of `key` that was sent at `seq` was refused.
+    pub fn postpone(&self, key: &Arc<[u8]>, seq: u64) {
+        let mut journal = self.journal.lock();
+        journal.postpone(key, seq);
+        self.port.note_journal(&journal);
     }
 
     /// Notes that what was journaled for `key` up to `seq` is true again.
     pub fn trust(&self, key: &[u8], seq: u64) {
         let mut journal = self.journal.lock();
         journal.acknowledge(key, seq);
-        self.port.note_journal(journal.pending());
+        self.port.note_journal(&journal);
     }
 }
 

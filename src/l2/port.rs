@@ -15,7 +15,7 @@ use redis::{Cmd, ServerError, Value};
 use tokio::sync::Notify;
 
 use super::{commands, dialer::Activity};
-use crate::clock;
+use crate::{clock, resilience::journal::Journal};
 
 /// Bytes that may wait for a link that says nothing.
 const MAX_PENDING_BYTES: usize = 16 << 20;
@@ -124,6 +124,8 @@ pub struct Port {
     first: Notify,
     generation: AtomicU64,
     journaled: AtomicUsize,
+    /// All of Redis is journaled.
+    whole: AtomicBool,
     /// What goes over the link in use.
     activity: ArcSwapOption<Activity>,
     /// Bytes that were sent and not answered.
@@ -152,6 +154,7 @@ impl Port {
             first: Notify::new(),
             generation: AtomicU64::new(0),
             journaled: AtomicUsize::new(0),
+            whole: AtomicBool::new(false),
             activity: ArcSwapOption::empty(),
             in_flight: AtomicUsize::new(0),
             asked: AtomicU64::new(0),
@@ -298,6 +301,11 @@ impl Port {
                 .into_iter()
                 .partition(|operation| operation.deadline <= now);
             queue.operations = rest;
+            let freed = late
+                .iter()
+                .map(|late: &Operation| late.size() + WAITING_BYTES);
+            let freed = freed.sum::<usize>();
+            queue.bytes = queue.bytes.saturating_sub(freed);
             late
         };
         for operation in late {
@@ -353,9 +361,16 @@ impl Port {
             .map_or(0, |activity| activity.last_rx())
     }
 
-    /// Keeps the journal's length where readers see it without its lock.
-    pub fn note_journal(&self, pending: usize) {
-        self.journaled.store(pending, Ordering::SeqCst);
+    /// Keeps what readers want to know of the journal where they see it without its lock.
+    pub fn note_journal(&self, journal: &Journal) {
+        self.whole.store(journal.is_whole(), Ordering::SeqCst);
+        self.journaled.store(journal.pending(), Ordering::SeqCst);
+    }
+
+    /// Whether all that Redis holds is journaled.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::SeqCst)
     }
 
     /// Entries in the journal.

@@ -209,30 +209,47 @@ impl Supervisor {
         let breaker = self.renew_breaker(connection.quota_spent.as_deref());
         self.link.step(Step::Recovered);
         self.backoff.up(clock::now());
-        let endpoint = self.link.status.lock().endpoint.clone();
-        let cache = self.link.cache;
-        let reason = if let Some(lost_at) = self.lost_at.take() {
-            self.link.counters.l2_reconnects.fetch_add(1, Relaxed);
-            let away = clock::now().saturating_sub(lost_at);
-            let attempts = self.backoff.attempt();
-            tracing::info!(
-                cache,
-                event = "back",
-                endpoint,
-                attempt = attempts,
-                "Redis is back after {away} ms"
-            );
-            format!("back after {away} ms")
-        } else {
-            tracing::info!(cache, event = "ready", endpoint, "Redis is in use");
-            "connected".to_owned()
-        };
         self.repeats = Repeats::new();
-        let gate_open = !self.link.port.is_gated();
-        let mode = Mode::of(breaker, gate_open, self.link.port.admission());
+        let port = &self.link.port;
+        let mode = Mode::of(
+            breaker,
+            !port.is_whole(),
+            !port.is_gated(),
+            port.admission(),
+        );
+        let reason = self.say_up(match mode {
+            Mode::Memory if breaker != BreakerState::Closed => {
+                ", and not used yet: the plan's commands are used up"
+            }
+            Mode::Memory => ", and not used yet: what is no longer true is being removed",
+            Mode::Tiered | Mode::ReadsOnly | Mode::Partial => "",
+        });
         self.setting.enter_mode(&self.link, mode, reason, None);
-        self.tell(Event::Ready);
+        if mode != Mode::Memory {
+            self.tell(Event::Ready);
+        }
         Phase::Serving(Box::new(connection))
+    }
+
+    /// Logs that the link is up, `but` perhaps not in use; gives the reason for the mode.
+    fn say_up(&mut self, but: &str) -> String {
+        let (cache, endpoint) = (self.link.cache, self.link.status.lock().endpoint.clone());
+        let Some(lost_at) = self.lost_at.take() else {
+            let what = if but.is_empty() { "in use" } else { "there" };
+            tracing::info!(cache, event = "ready", endpoint, "Redis is {what}{but}");
+            return "connected".to_owned();
+        };
+        self.link.counters.l2_reconnects.fetch_add(1, Relaxed);
+        let away = clock::now().saturating_sub(lost_at);
+        let attempt = self.backoff.attempt();
+        tracing::info!(
+            cache,
+            event = "back",
+            endpoint,
+            attempt,
+            "Redis is back after {away} ms{but}"
+        );
+        format!("back after {away} ms")
     }
 
     /// What the breaker says to a link that has just come up, and to those who wait for it.

@@ -32,6 +32,8 @@ pub(super) struct Watch {
     pub(super) ramp: Ramp,
     /// Whether the server refused some writes, when somebody looked last.
     pub(super) was_gated: bool,
+    /// Whether everything in Redis waited to be removed, when somebody looked last.
+    pub(super) was_whole: bool,
     info_refused: bool,
     last_tick: u64,
     /// When something was last sent.
@@ -59,7 +61,7 @@ enum Purpose {
 
 impl Watch {
     /// Of a link that has just come up.
-    pub(super) fn new(overloaded: bool, now: u64) -> Self {
+    pub(super) fn new(overloaded: bool, was_whole: bool, now: u64) -> Self {
         let mut ramp = Ramp::default();
         if overloaded {
             ramp.start(now);
@@ -67,6 +69,7 @@ impl Watch {
         Self {
             ramp,
             was_gated: false,
+            was_whole,
             ping: None,
             suspicion: Suspicion::new(now),
             info_refused: false,
@@ -135,6 +138,12 @@ impl Serving<'_> {
         Some(idle.min(busy))
     }
 
+    /// Bytes may have come since anybody asked.
+    pub(super) fn listen(&mut self) {
+        let last_rx = self.connection.activity.last_rx();
+        self.watch.suspicion.on_bytes(last_rx);
+    }
+
     /// Does what is due.
     pub(super) fn watch(&mut self, now: u64) {
         if let Some(ping) = &self.watch.ping {
@@ -154,9 +163,7 @@ impl Serving<'_> {
 
     /// So many exchanges, and of them commands of these generations, missed their deadlines.
     pub(super) fn note_missed(&mut self, exchanges: u32, commands: &[u64], now: u64) {
-        self.watch
-            .suspicion
-            .on_bytes(self.connection.activity.last_rx());
+        self.listen();
         let mut doubtful = false;
         for _ in 0..exchanges {
             doubtful |= self.watch.suspicion.on_timeout(now);
@@ -340,7 +347,7 @@ impl Serving<'_> {
 
 /// Whether this is the answer to a PING without a word.
 fn is_pong(value: &Value) -> bool {
-    matches!(value, Value::SimpleString(text) if text == "PONG")
+    commands::bytes(value.clone()).is_some_and(|text| text == b"PONG")
 }
 
 /// Whether a reply counts against the server: it is overloaded, not ready or gone.

@@ -62,6 +62,8 @@ pub struct Journal {
     last: u64,
     /// Whether more than the entries is journaled.
     extent: Extent,
+    /// Nobody has asked yet what is valid in Redis.
+    blind: bool,
 }
 
 impl Default for Journal {
@@ -82,6 +84,7 @@ impl Journal {
             bytes: 0,
             last: 0,
             extent: Extent::Listed,
+            blind: false,
         }
     }
 
@@ -130,7 +133,29 @@ impl Journal {
     /// rest.
     #[must_use]
     pub fn covers(&self, key: &[u8]) -> bool {
-        self.collapsed() || self.patterns.cover(key)
+        self.is_whole() || self.patterns.cover(key)
+    }
+
+    /// Whether nothing may be read from Redis: all is journaled, or it is not known what is valid there.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.blind || self.collapsed()
+    }
+
+    /// Until [`Journal::see`], nothing in Redis is believed.
+    pub fn go_blind(&mut self) {
+        self.blind = true;
+    }
+
+    /// It is known now what is valid in Redis.
+    pub fn see(&mut self) {
+        self.blind = false;
+    }
+
+    /// Whether it has to be found out what is valid in Redis.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        self.blind
     }
 
     /// Whether all of the namespace is journaled.
@@ -145,10 +170,13 @@ impl Journal {
         self.pending() == 0
     }
 
-    /// Entries that wait for Redis: keys, patterns, and one for a collapse.
+    /// Entries that wait for Redis: keys, patterns, one for a collapse, and one while it is not known what is valid.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.keys.len() + self.patterns.len() + usize::from(self.collapsed())
+        self.keys.len()
+            + self.patterns.len()
+            + usize::from(self.collapsed())
+            + usize::from(self.blind)
     }
 
     /// Bytes that the entries occupy, overhead included.
@@ -194,6 +222,16 @@ impl Journal {
         let newer = self.keys.get(key).is_some_and(|&noted| noted >= seq);
         if self.extent != Extent::Collapsed && !newer {
             self.insert(Arc::clone(key), seq);
+        }
+    }
+
+    /// The deletion of `key` that was sent at `seq` was refused, and has ended: the key becomes the newest, so that others
+    /// have their turn, unless a write that was sent later will make up for it.
+    pub fn postpone(&mut self, key: &Arc<[u8]>, seq: u64) {
+        let waits = self.keys.get(&**key).is_some_and(|&noted| noted <= seq);
+        if waits && !self.writes.contains_key(&**key) {
+            self.last += 1;
+            self.insert(Arc::clone(key), self.last);
         }
     }
 
@@ -386,6 +424,39 @@ mod tests {
     }
 
     #[test]
+    fn a_key_whose_deletion_was_refused_waits_behind_the_others_unless_a_write_makes_up_for_it() {
+        let mut journal = Journal::new();
+        let refused = journal.record(key(1));
+        journal.record(key(2));
+        journal.postpone(&key(1), refused);
+        assert_eq!(journal.batch(0, 1), [(key(2), 2)]);
+        journal.postpone(&key(1), refused);
+        journal.postpone(&key(3), refused);
+        assert_eq!(journal.pending(), 2);
+        assert_eq!(journal.mark(), 3, "it has another number already");
+
+        let write = journal.begin_write(&key(1));
+        journal.postpone(&key(1), write);
+        assert!(journal.acknowledge(b"k1", write));
+    }
+
+    #[test]
+    fn nothing_is_believed_before_it_is_known_what_is_valid() {
+        let mut journal = Journal::new();
+        journal.go_blind();
+        assert!(journal.is_blind() && journal.is_whole() && journal.covers(b"k1"));
+        assert!(journal.contains(b"k1") && journal.pending() == 1);
+        assert_eq!(
+            journal.begin_wipe(),
+            None,
+            "nothing is known to be untrue either"
+        );
+        journal.record(key(1));
+        journal.see();
+        assert!(journal.contains(b"k1") && !journal.contains(b"k2") && !journal.is_whole());
+    }
+
+    #[test]
     fn too_many_keys_bytes_or_patterns_collapse_it() {
         let mut keys = Journal::new();
         for number in 0..10_000 {
@@ -442,6 +513,8 @@ mod tests {
         Pattern(u32),
         /// Acknowledges a key with the number of so many steps ago.
         Acknowledge(u32, u64),
+        /// Makes a key the newest, if it has the number of so many steps ago.
+        Postpone(u32, u64),
         Collapse,
         Begin,
         End,
@@ -452,6 +525,7 @@ mod tests {
             8 => (0..6_u32).prop_map(Step::Record),
             2 => (0..6_u32).prop_map(Step::Pattern),
             8 => (0..6_u32, 0..4_u64).prop_map(|(number, ago)| Step::Acknowledge(number, ago)),
+            2 => (0..6_u32, 0..4_u64).prop_map(|(number, ago)| Step::Postpone(number, ago)),
             1 => Just(Step::Collapse),
             1 => Just(Step::Begin),
             2 => Just(Step::End),
@@ -485,6 +559,9 @@ mod tests {
                         }
                         journal.acknowledge(&key(number), sent);
                     }
+                    Step::Postpone(number, ago) => {
+                        journal.postpone(&key(number), journal.mark().saturating_sub(ago));
+                    }
                     Step::Collapse => {
                         journal.collapse();
                         all_stale_since = Some(journal.mark());
@@ -510,6 +587,7 @@ mod tests {
                     Step::Record(number) => { journal.record(key(number)); }
                     Step::Pattern(number) => { journal.record_pattern(key(number).as_ref().into()); }
                     Step::Acknowledge(number, ago) => { journal.acknowledge(&key(number), journal.mark().saturating_sub(ago)); }
+                    Step::Postpone(number, ago) => journal.postpone(&key(number), journal.mark().saturating_sub(ago)),
                     Step::Collapse => journal.collapse(),
                     Step::Begin => { journal.begin_wipe(); }
                     Step::End => { journal.end_wipe(journal.mark()); }

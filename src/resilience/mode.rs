@@ -16,10 +16,11 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// What a link that is up can be used for.
+    /// What a link that is up can be used for, where `readable` says that not all of Redis is journaled.
     #[must_use]
-    pub fn of(breaker: BreakerState, gate_open: bool, share: f64) -> Self {
+    pub fn of(breaker: BreakerState, readable: bool, gate_open: bool, share: f64) -> Self {
         match breaker {
+            _ if !readable => Self::Memory,
             BreakerState::Open | BreakerState::HalfOpen => Self::Memory,
             BreakerState::Closed if share < 1.0 => Self::Partial,
             BreakerState::Closed if !gate_open => Self::ReadsOnly,
@@ -46,15 +47,16 @@ mod tests {
     #[test]
     fn the_worst_of_what_is_wrong_gives_the_mode() {
         let table = [
-            (BreakerState::Closed, true, 1.0, "tiered"),
-            (BreakerState::Closed, false, 1.0, "reads-only"),
-            (BreakerState::Closed, true, 0.5, "partial"),
-            (BreakerState::Closed, false, 0.1, "partial"),
-            (BreakerState::HalfOpen, true, 1.0, "memory"),
-            (BreakerState::Open, false, 1.0, "memory"),
+            (BreakerState::Closed, true, true, 1.0, "tiered"),
+            (BreakerState::Closed, true, false, 1.0, "reads-only"),
+            (BreakerState::Closed, true, true, 0.5, "partial"),
+            (BreakerState::Closed, true, false, 0.1, "partial"),
+            (BreakerState::Closed, false, true, 1.0, "memory"),
+            (BreakerState::HalfOpen, true, true, 1.0, "memory"),
+            (BreakerState::Open, true, false, 1.0, "memory"),
         ];
-        for (breaker, gate_open, share, mode) in table {
-            assert_eq!(Mode::of(breaker, gate_open, share).as_str(), mode);
+        for (breaker, readable, gate_open, share, mode) in table {
+            assert_eq!(Mode::of(breaker, readable, gate_open, share).as_str(), mode);
         }
     }
 }

@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 use super::{Serving, meaning_of};
 use crate::{
     l2::{
-        barrier, commands,
+        barrier::{self, Walked},
+        commands,
         port::{Failure, Late, Reply},
     },
     resilience::gate::Kind,
@@ -54,7 +55,7 @@ impl Serving<'_> {
             let journal = self.link.journal.lock();
             (
                 journal.batch(0, DRAIN_KEYS),
-                journal.collapsed() || journal.patterns().next().is_some(),
+                journal.is_whole() || journal.patterns().next().is_some(),
             )
         };
         let wide = wide && self.removal.as_ref().is_none_or(JoinHandle::is_finished);
@@ -70,14 +71,16 @@ impl Serving<'_> {
             let settle = Box::new(move |reply: Reply| -> Option<Late> {
                 let end = move |reply: Reply| {
                     link.heard_of_write(Kind::Deletion, &reply);
-                    link.end_write(&key, seq, done_for_good(&reply));
-                    if done_for_good(&reply) {
+                    let is_done = done_for_good(&reply);
+                    link.end_write(&key, seq, is_done);
+                    if let Err(Failure::Refused(error)) = &reply {
+                        barrier::tell_of_refusal(&link, &setting, error, !is_done);
+                    }
+                    if is_done {
                         drained.some.store(true, Relaxed);
-                    } else if let Err(Failure::Refused(error)) = &reply {
+                    } else if matches!(reply, Err(Failure::Refused(_))) {
                         drained.refused.store(true, Relaxed);
-                        barrier::tell_of_refusal(&link, &setting, error);
-                        // To the end: others may fare better.
-                        link.distrust(&key);
+                        link.postpone(&key, seq);
                     }
                 };
                 if reply == Err(Failure::Timeout) {
@@ -93,13 +96,13 @@ impl Serving<'_> {
             let (mut redis, drained) = (self.connection.redis.clone(), Arc::clone(&self.drained));
             self.removal = Some(tokio::spawn(async move {
                 // What is not confirmed is tried again at the next drain.
-                let done = barrier::replay_patterns(&link, &setting, &mut redis).await;
-                let noted = if done {
-                    &drained.some
-                } else {
-                    &drained.refused
-                };
-                noted.store(true, Relaxed);
+                match barrier::walk(&link, &setting, &mut redis).await {
+                    Walked::Done => drained.some.store(true, Relaxed),
+                    Walked::Refused => drained.refused.store(true, Relaxed),
+                    Walked::Broken => (),
+                }
+                // The link's mode may be another now.
+                link.port.wake();
             }));
         }
     }

@@ -24,8 +24,11 @@ use crate::{
     telemetry::counters::ErrorClass,
 };
 
-/// How long after its deadline an answer may be under way.
+/// How long after its deadline an answer may be under way, and how long at most if it is a large one.
 const STALLED_MS: u64 = 10_000;
+const STALLED_MOST_MS: u64 = 60_000;
+/// What even a thin line brings in a second.
+const THIN_BYTES_PER_S: u64 = 64 << 10;
 /// A link is left for a server's `READONLY` once in this time at most.
 const ROLE_MS: u64 = 3_000;
 
@@ -40,6 +43,8 @@ pub(super) struct Sent {
     bytes: usize,
     /// When the last of those who wait is to be told that it took too long.
     given_up: u64,
+    /// How many bytes had come when it was sent.
+    bytes_in: u64,
     /// For each command, whether the breaker heard of its missed deadline.
     judged: Vec<bool>,
 }
@@ -106,11 +111,14 @@ impl Serving<'_> {
             .flat_map(Part::waiting)
             .map(|waiting| waiting.deadline)
             .collect();
-        // Nobody waits for our own pings as long as they may take.
+        // Our own pings have no deadline here: the watch has it.
+        let config = &self.setting.config;
+        let own_patience = millis(config.health.timeout.max(config.l2.timeout));
         let last = deadlines.iter().filter(|at| **at != clock::NEVER).max();
         let sent = Sent {
             deadline: deadlines.iter().copied().min().unwrap_or(clock::NEVER),
-            given_up: last.copied().unwrap_or(now),
+            given_up: last.copied().unwrap_or(now + own_patience),
+            bytes_in: self.connection.activity.bytes_in(),
             judged: vec![false; parts.len()],
             parts,
             at: Instant::now(),
@@ -298,15 +306,24 @@ impl Serving<'_> {
     /// Whether the oldest exchange, which all others wait behind, should have been answered long ago, and nothing was
     /// since: bytes may come, but no answers.
     pub(super) fn is_stalled(&self, now: u64) -> bool {
-        let oldest = self.sent.first_key_value();
-        oldest.is_some_and(|(_, sent)| now >= sent.given_up.max(self.answered_at) + STALLED_MS)
+        let Some((_, oldest)) = self.sent.first_key_value() else {
+            return false;
+        };
+        // A large value over a thin line takes its time.
+        let came = self.connection.activity.bytes_in() - oldest.bytes_in;
+        let more = (came / THIN_BYTES_PER_S).saturating_mul(1_000);
+        let patience = (STALLED_MS + more).min(STALLED_MOST_MS);
+        now >= oldest.given_up.max(self.answered_at) + patience
     }
 
     /// Gives what should have been answered by now until `until`: nobody was there to read the replies.
     pub(super) fn postpone(&mut self, until: u64) {
-        for sent in self.sent.values_mut().filter(|sent| sent.deadline < until) {
-            sent.deadline = until;
+        for sent in self.sent.values_mut() {
             sent.given_up = sent.given_up.max(until);
+            if sent.deadline >= until {
+                continue;
+            }
+            sent.deadline = until;
             for waiting in sent.waiting() {
                 waiting.deadline = waiting.deadline.max(until);
             }

@@ -163,7 +163,7 @@ impl<'a> Serving<'a> {
         Self {
             link,
             setting,
-            watch: Watch::new(connection.overloaded, now),
+            watch: Watch::new(connection.overloaded, link.port.is_whole(), now),
             connection,
             end: None,
             due: now,
@@ -186,6 +186,7 @@ impl<'a> Serving<'a> {
     pub async fn run(mut self, controls: &mut mpsc::UnboundedReceiver<Control>) -> (End, bool) {
         self.send_queued();
         let end = loop {
+            self.listen();
             let now = clock::now();
             self.due = self.next_timer().max(now);
             let pause = self.due - now;
@@ -265,8 +266,7 @@ impl<'a> Serving<'a> {
         }
         self.expire(now);
         if self.is_stalled(now) {
-            let text =
-                "answers that are under way do not come to an end: the connection is of no use";
+            let text = "answers do not come to an end: the connection is of no use";
             self.end
                 .get_or_insert_with(|| End::Lost(LastError::new("EPROTO", text)));
         }

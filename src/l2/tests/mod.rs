@@ -3,6 +3,8 @@
 
 mod answers;
 mod cuts;
+mod epochs;
+mod patience;
 mod random;
 mod server;
 mod stories;
@@ -141,6 +143,19 @@ fn text(value: &str) -> Said {
 
 fn unlink(key: &str) -> redis::Cmd {
     super::commands::unlink(&[key.as_bytes()])
+}
+
+/// The modes that were told.
+fn modes(events: &[Event]) -> Vec<&'static str> {
+    let modes = events.iter().filter_map(|event| match event {
+        Event::Mode { to, .. } => Some(*to),
+        Event::Ready
+        | Event::Reconnecting { .. }
+        | Event::Warning { .. }
+        | Event::Quota { .. }
+        | Event::Closed => None,
+    });
+    modes.collect()
 }
 
 /// Lets `ms` pass.

@@ -35,6 +35,8 @@ pub(super) enum Say {
     This(&'static str),
     /// As a Redis does, after so many ms.
     After(u64),
+    /// As a Redis does, with so many bytes in a tenth of a second.
+    Thinly(usize),
 }
 
 type Script = Box<dyn FnMut(&[String]) -> Say + Send>;
@@ -144,15 +146,21 @@ impl Server {
             let _ = frozen.wait_for(|frozen| !*frozen).await;
             self.asked.lock().push((clock::now(), words.join(" ")));
             let said = (self.script.lock())(&words);
-            let reply = match said {
-                Say::Usual => self.usual(&words),
-                Say::This(text) => text.to_owned(),
+            let (reply, at_once) = match said {
+                Say::Usual => (self.usual(&words), usize::MAX),
+                Say::This(text) => (text.to_owned(), usize::MAX),
                 Say::After(ms) => {
                     tokio::time::sleep(Duration::from_millis(ms)).await;
-                    self.usual(&words)
+                    (self.usual(&words), usize::MAX)
                 }
+                Say::Thinly(bytes) => (self.usual(&words), bytes),
             };
-            stream.write_all(reply.as_bytes()).await?;
+            for part in reply.as_bytes().chunks(at_once) {
+                stream.write_all(part).await?;
+                if at_once < usize::MAX {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
         }
     }
 
@@ -173,6 +181,12 @@ impl Server {
             "MGET" => {
                 let values: String = words[1..].iter().map(|key| bulk(store.get(key))).collect();
                 format!("*{}\r\n{values}", words.len() - 1)
+            }
+            "SET"
+                if words.last().is_some_and(|word| word == "NX")
+                    && store.contains_key(&words[1]) =>
+            {
+                "_\r\n".to_owned()
             }
             "SET" => {
                 store.insert(words[1].clone(), words[2].clone());

@@ -328,18 +328,6 @@ async fn closing_settles_what_is_pending_within_a_second() {
     assert_eq!(story.link.state(), LinkState::Closed);
 }
 
-fn modes(events: &[Event]) -> Vec<&'static str> {
-    let modes = events.iter().filter_map(|event| match event {
-        Event::Mode { to, .. } => Some(*to),
-        Event::Ready
-        | Event::Reconnecting { .. }
-        | Event::Warning { .. }
-        | Event::Quota { .. }
-        | Event::Closed => None,
-    });
-    modes.collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_server_that_refuses_writes_comes_up_for_reads_and_keeps_the_journal() {
     let server = Server::new();
@@ -486,29 +474,6 @@ async fn a_server_that_refuses_all_writes_is_asked_for_one_deletion_a_second_how
     assert!((8..=11).contains(&asked.len()), "{asked:?}");
     server.says(|_| Say::Usual);
     pass(3_000).await;
-    assert_eq!(story.link.port.journaled(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_collapse_that_cannot_be_written_for_want_of_memory_does_not_keep_the_link_down() {
-    let server = Server::new();
-    server.says(|words| match words[0].as_str() {
-        "SET" => Say::This("-OOM command not allowed when used memory > 'maxmemory'.\r\n"),
-        _ => Say::Usual,
-    });
-    let story = Story::begin(Arc::clone(&server), json!({ "namespace": "" }));
-    story.link.journal.lock().collapse();
-    story.link.port.note_journal(1);
-    story.until(LinkState::Up).await;
-    pass(10).await;
-    assert_eq!(modes(&story.events()), ["reads-only"]);
-    assert_eq!(
-        story.link.port.journaled(),
-        1,
-        "and nothing is read meanwhile"
-    );
-    server.says(|_| Say::Usual);
-    pass(2_000).await;
     assert_eq!(story.link.port.journaled(), 0);
 }
 
