@@ -23,13 +23,13 @@ async function opened(t, { delay = 0, args = [], ...options } = {}) {
   return { server, proxy, cache }
 }
 
-/** Sets keys of the next number until the test ends: `count` every 10 ms, over `distinct` keys. */
-function keepWriting(t, cache, count, distinct) {
+/** Sets keys of the next number until what it returns is called: `count` every 10 ms, over `distinct` keys. */
+function keepWriting(cache, count, distinct) {
   let next = 0
   const timer = setInterval(() => {
     for (let n = 0; n < count; n++) cache.set(`w-${next++ % distinct}`, 'v')
   }, 10)
-  t.after(() => clearInterval(timer))
+  return () => clearInterval(timer)
 }
 
 test('a namespace that has to be emptied is emptied and used while new keys are set', async (t) => {
@@ -39,11 +39,12 @@ test('a namespace that has to be emptied is emptied and used while new keys are 
   await proxy.down()
   await until(() => cache.state === 'down')
   await cache.deleteMany(Array.from({ length: 10_001 }, (_, n) => `k-${n}`))
-  keepWriting(t, cache, 50, Infinity)
+  const stop = keepWriting(cache, 50, Infinity)
   await proxy.up()
   await until(() => cache.state === 'up', { timeout: 20_000 })
   const { mode } = cache.health().cache
   await until(() => cache.health().cache.mode === 'tiered', { timeout: 30_000 })
+  stop()
   assert.equal(mode, 'memory', 'it was not read from before')
 })
 
@@ -51,10 +52,11 @@ test('the link comes up while the keys that it missed are written again and agai
   const { proxy, cache } = await opened(t, { delay: 50 })
   await proxy.down()
   await until(() => cache.state === 'down')
-  keepWriting(t, cache, 20, 4_000)
+  const stop = keepWriting(cache, 20, 4_000)
   await pause(2_000)
   await proxy.up()
   await until(() => cache.state === 'up', { timeout: 20_000 })
+  stop()
 })
 
 test('a deletion that was refused once is not made up for after a later write', async (t) => {
