@@ -200,7 +200,7 @@ struct Replay<'a> {
 impl Replay<'_> {
     async fn all(&mut self) -> Result<(), Stop> {
         if self.setting.config.prefix.is_empty() {
-            self.change_journal(Journal::go_blind);
+            self.learn_epoch().await?;
         }
         let walked = tokio::time::timeout(Duration::from_millis(WALK_MS), self.walks()).await;
         match walked.unwrap_or(Ok(())) {
@@ -214,8 +214,7 @@ impl Replay<'_> {
     /// What concerns more than single keys.
     async fn walks(&mut self) -> Result<(), Stop> {
         if self.link.journal.lock().is_blind() {
-            self.read_epoch().await?;
-            self.change_journal(Journal::see);
+            self.learn_epoch().await?;
         }
         self.collapse().await?;
         self.patterns().await
@@ -225,6 +224,19 @@ impl Replay<'_> {
         let mut journal = self.link.journal.lock();
         change(&mut journal);
         self.link.port.note_journal(&journal);
+    }
+
+    /// Reads the epoch; nothing is believed of a server that comes into use without saying which it is.
+    async fn learn_epoch(&mut self) -> Result<(), Stop> {
+        let read = self.read_epoch().await;
+        match &read {
+            Ok(()) => self.change_journal(Journal::see),
+            Err(Stop::Refused(error)) if matches!(next(meaning_of(error)), Next::ComeUp) => {
+                self.change_journal(Journal::go_blind);
+            }
+            Err(_) => (),
+        }
+        read
     }
 
     /// Reads the epoch. One that is gone though this process knows one was evicted, or flushed with all that it was about: a
