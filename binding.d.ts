@@ -60,6 +60,8 @@ export declare class NativeCache {
   stats(): string
   /** Prometheus text. */
   metrics(openMetrics: boolean): string
+  /** From now on events tell of what others invalidate. */
+  tellOfInvalidations(): void
   /** The answer to an `ask` notice, as JSON. */
   answer(ask: number, json: string): void
   /** Flushes what was submitted in this tick. */

@@ -53,7 +53,8 @@ export interface CacheOptions {
   loader?: LoaderOptions | undefined
   /** TTLs are shortened by a random share up to this. Default 0.1. */
   jitter?: number | undefined
-  invalidation?: 'auto' | 'off' | undefined
+  /** How other processes' writes reach this L1. Default 'auto': tracking where there is a namespace and the server can, else pubsub unless there is a quota. */
+  invalidation?: 'auto' | 'tracking' | 'pubsub' | 'off' | undefined
   /** The ping of an idle link; `interval: 0` switches it off. */
   health?: { interval?: Ms; timeout?: Ms } | undefined
   breaker?: BreakerOptions | undefined
@@ -299,7 +300,7 @@ export interface L2Health {
   in_flight: number
   breaker: 'closed' | 'open' | 'half-open'
   admission: number
-  invalidation: { mode: 'tracking' | 'pubsub' | 'off'; reason: string | null; losses: number }
+  invalidation: { mode: 'tracking' | 'pubsub' | 'off'; reason: string | null; losses: number; lag_ms: number | null }
 }
 
 export interface QuotaHealth {

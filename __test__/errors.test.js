@@ -81,7 +81,6 @@ const OPTIONS = [
   [{ redis: { port: 70_000 } }, /Expected `redis\.port` to be .*, got 70000/],
   [{ jitter: 2 }, /Expected `jitter` to be .*, got 2/],
   [{ invalidation: 'push' }, /Expected `invalidation` to be/],
-  [{ invalidation: 'tracking' }, /later version/],
   [{ redis: { sentinels: [{ host: 'a', port: 1 }] } }, /later version/],
   [{ redis: { stringNumbers: true } }, /stringNumbers/],
   ['redis://localhost', /Expected `options` to be an object/],

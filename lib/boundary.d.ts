@@ -77,6 +77,7 @@ export interface NativeCache {
   state(): string
   setMemoryMode(on: boolean): void
   memoryMode(): boolean
+  tellOfInvalidations(): void
   health(verbose: boolean): string
   stats(): string
   metrics(openMetrics: boolean): string

@@ -68,6 +68,9 @@ class Cache extends Operations {
     shared.emitter = this
     this.#handle = handle
     environmentOf().register(shared)
+    this.on('newListener', (event) => {
+      if (event === 'invalidated') shared.native.tellOfInvalidations()
+    })
   }
 
   /** @param {boolean} on */

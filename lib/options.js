@@ -42,15 +42,6 @@ function quota(value, path) {
 }
 
 /** @type {Check} */
-function invalidation(value, path) {
-  if (value === 'tracking' || value === 'pubsub')
-    throw refused(
-      `Expected \`${path}\` to be "auto" or "off", got ${describe(value)}, which arrives with a later version`,
-    )
-  return oneOf('auto', 'off')(value, path)
-}
-
-/** @type {Check} */
 function codec(value, path) {
   const { encode, decode } = /** @type {{ encode?: unknown, decode?: unknown }} */ (Object(value))
   if (typeof encode !== 'function' || typeof decode !== 'function')
@@ -81,7 +72,7 @@ const CACHE = {
   l2: group(L2),
   loader: group(LOADER),
   jitter: checks.share,
-  invalidation,
+  invalidation: oneOf('auto', 'tracking', 'pubsub', 'off'),
   health: group(HEALTH),
   breaker: group(BREAKER),
   quota,

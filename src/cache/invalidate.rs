@@ -173,15 +173,20 @@ impl Cache {
     }
 
     fn remove_from_l1(&self, pattern: &[u8]) -> u64 {
+        let removed = self.drop_matches(pattern);
+        self.counters.l1_deletes.fetch_add(removed, Relaxed);
+        removed
+    }
+
+    /// Drops what matches from L1; how many there were. Iterates everything: not for the event loop.
+    pub(super) fn drop_matches(&self, pattern: &[u8]) -> u64 {
         let Some(l1) = &self.l1 else { return 0 };
         let keys = l1.keys_where(|key, _| glob::matches(pattern, key));
         let removed = keys.iter().filter(|key| {
             let key: Key = Arc::from(key.as_ref());
             self.table.lock(&key).mutate(|| self.drop_from_l1(&key))
         });
-        let removed = removed.count() as u64;
-        self.counters.l1_deletes.fetch_add(removed, Relaxed);
-        removed
+        removed.count() as u64
     }
 
     async fn unlink_matches(
@@ -206,9 +211,19 @@ impl Cache {
                 }
             }
             if next == "0" {
-                return Ok(removed);
+                break;
             }
             cursor = next;
+        }
+        self.publish_removal(pattern).await;
+        Ok(removed)
+    }
+
+    /// Others may hold what matches in their L1 only.
+    async fn publish_removal(&self, pattern: &[u8]) {
+        let Some(link) = &self.link else { return };
+        if let Some(publish) = link.bus.telling_of_pattern(pattern) {
+            link.heard_of_publishing(&self.call(Request::Raw(publish)).await);
         }
     }
 

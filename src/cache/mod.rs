@@ -7,6 +7,7 @@
 
 mod advice;
 mod answer;
+mod coherence;
 pub mod flight;
 pub mod invalidate;
 pub mod life;
@@ -31,6 +32,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 pub use self::outcome::{As, Outcome, Waiter};
 use self::{
+    coherence::Ear,
     flight::{FlightClock, Flights},
     notices::Notices,
     outcome::Sink,
@@ -51,7 +53,7 @@ use crate::{
         supervisor,
         tls::TlsContext,
     },
-    resilience::{gate::Kind, state::LinkState},
+    resilience::{flood::Flood, gate::Kind, state::LinkState},
     telemetry::counters::Counters,
 };
 
@@ -84,6 +86,10 @@ pub struct Cache {
     closed: AtomicBool,
     /// A life was given that was probably meant in seconds.
     short_ttl: AtomicBool,
+    /// How many changes of others come.
+    flood: Mutex<Flood>,
+    /// Somebody listens for what others invalidate.
+    tells_invalidated: AtomicBool,
     runtime: Handle,
 }
 
@@ -132,6 +138,8 @@ impl Cache {
             memory_mode: AtomicBool::new(config.memory_mode),
             closed: AtomicBool::new(false),
             short_ttl: AtomicBool::new(false),
+            flood: Mutex::default(),
+            tells_invalidated: AtomicBool::new(false),
             runtime: runtime.clone(),
             counters,
             notices: Arc::clone(&notices),
@@ -148,6 +156,7 @@ impl Cache {
                 redis,
                 application: notices,
                 dial: Arc::new(dial),
+                listener: Arc::new(Ear(Arc::downgrade(&cache))),
             };
             supervisor::start(runtime, link, controls, setting);
         }
@@ -171,9 +180,19 @@ impl Cache {
     /// Whether Redis, if it is in use, was seen to agree with the entry since it is.
     fn verified(&self, entry: &Entry) -> bool {
         match self.generation_in_use() {
-            0 => true,
+            0 => self.servable(entry),
             generation => entry.link == generation,
         }
+    }
+
+    /// Whether the entry may be served where Redis does not answer: what others' changes kept current is not for long.
+    fn servable(&self, entry: &Entry) -> bool {
+        let until = |link: &Arc<Link>| link.port.served_until();
+        entry.link == 0
+            || self
+                .link
+                .as_ref()
+                .is_none_or(|link| clock::now() < until(link))
     }
 
     /// The generation of the link in use; 0 if there is none.

@@ -13,6 +13,7 @@ use crate::{
     entry::{Kind, MAX_SAFE_INTEGER, Payload},
     error::{CacheError, Code},
     l2::{
+        changes::Changes,
         commands,
         port::{Failure, Reply, Request, once},
     },
@@ -53,95 +54,6 @@ const REFUSED: &[&str] = &[
     "WAIT",
     "WAITAOF",
     "WATCH",
-];
-
-/// Commands that change no key, so that L1 need not forget anything.
-const READ_ONLY: &[&str] = &[
-    "COMMAND",
-    "CONFIG",
-    "DBSIZE",
-    "ECHO",
-    "EXISTS",
-    "GET",
-    "GETRANGE",
-    "HEXISTS",
-    "HGET",
-    "HGETALL",
-    "HKEYS",
-    "HLEN",
-    "HMGET",
-    "HVALS",
-    "INFO",
-    "KEYS",
-    "LASTSAVE",
-    "LINDEX",
-    "LLEN",
-    "LRANGE",
-    "MEMORY",
-    "MGET",
-    "OBJECT",
-    "PING",
-    "PTTL",
-    "PUBLISH",
-    "SCAN",
-    "SCARD",
-    "SISMEMBER",
-    "SMEMBERS",
-    "STRLEN",
-    "TIME",
-    "TTL",
-    "TYPE",
-    "ZCARD",
-    "ZCOUNT",
-    "ZRANGE",
-    "ZRANK",
-    "ZSCORE",
-];
-
-/// Commands that change the key that they name first, and no other.
-const FIRST_KEY: &[&str] = &[
-    "APPEND",
-    "DECR",
-    "DECRBY",
-    "EXPIRE",
-    "EXPIREAT",
-    "GETDEL",
-    "GETEX",
-    "GETSET",
-    "HDEL",
-    "HINCRBY",
-    "HMSET",
-    "HSET",
-    "HSETNX",
-    "INCR",
-    "INCRBY",
-    "INCRBYFLOAT",
-    "LPOP",
-    "LPUSH",
-    "LREM",
-    "LSET",
-    "LTRIM",
-    "PERSIST",
-    "PEXPIRE",
-    "PEXPIREAT",
-    "PSETEX",
-    "RESTORE",
-    "RPOP",
-    "RPUSH",
-    "SADD",
-    "SET",
-    "SETBIT",
-    "SETEX",
-    "SETNX",
-    "SETRANGE",
-    "SPOP",
-    "SREM",
-    "XADD",
-    "XDEL",
-    "XTRIM",
-    "ZADD",
-    "ZINCRBY",
-    "ZREM",
 ];
 
 /// A raw command: its name and arguments, as they go out.
@@ -256,23 +168,19 @@ impl Cache {
         Ok(cmds)
     }
 
-    /// Makes L1 forget what a raw command may change: the key it names first, all keys of DEL, UNLINK and MSET, or
-    /// everything where that is not known.
+    /// Makes L1 forget what a raw command may change.
     fn touch_l1(self: &Arc<Self>, args: &Args) {
         let Some((name, rest)) = args.split_first() else {
             return;
         };
-        let name = upper(name);
-        let forget = |key: &Vec<u8>| {
-            let key: Key = Arc::from(&key[..]);
-            self.table.lock(&key).mutate(|| self.drop_from_l1(&key));
-        };
-        match (&*name, rest) {
-            (name, _) if READ_ONLY.contains(&name) => (),
-            ("DEL" | "UNLINK", keys) => keys.iter().for_each(forget),
-            ("MSET" | "MSETNX", pairs) => pairs.iter().step_by(2).for_each(forget),
-            (name, [key, ..]) if FIRST_KEY.contains(&name) => forget(key),
-            _ => self.clear_l1(),
+        match Changes::of(name, rest.iter().map(Vec::as_slice)) {
+            Changes::Keys(keys) => {
+                for key in keys {
+                    let key: Key = Arc::from(key);
+                    self.table.lock(&key).mutate(|| self.drop_from_l1(&key));
+                }
+            }
+            Changes::Unknown => self.clear_l1(),
         }
     }
 

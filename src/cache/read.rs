@@ -224,7 +224,7 @@ impl Cache {
     /// What L1 holds, also from before the link came back: better than nothing while Redis does not answer.
     pub(super) fn unverified(&self, key: &Key) -> Option<Payload> {
         let entry = self.l1.as_ref()?.get(key, clock::now())?;
-        Some(entry.payload.clone())
+        self.servable(&entry).then(|| entry.payload.clone())
     }
 
     pub(super) fn count_l1_miss(&self) {

@@ -16,6 +16,7 @@ use crate::{
     clock,
     entry::Payload,
     l1::Figures,
+    l2::hearing::Hearing,
     resilience::{breaker::BreakerState, mode::Mode, quota::Usage, state::LinkState},
     telemetry::{
         counters::EvictionCause,
@@ -125,10 +126,6 @@ impl Cache {
     }
 
     fn l2_health(&self) -> Value {
-        let reason = self
-            .link
-            .as_ref()
-            .map(|_| "this version does not hear of other processes' writes");
         let mut report = json!({
             "total_commands": null,
             "total_connections": null,
@@ -142,7 +139,7 @@ impl Cache {
             "in_flight": 0,
             "breaker": self.breaker_state(),
             "admission": self.admission(),
-            "invalidation": { "mode": "off", "reason": reason, "losses": 0 },
+            "invalidation": { "mode": "off", "reason": null, "losses": 0, "lag_ms": null },
         });
         let Some(link) = &self.link else {
             return report;
@@ -158,6 +155,14 @@ impl Cache {
             .into();
         report["last_ping"] = status.last_ping.map(iso).into();
         report["in_flight"] = status.in_flight.into();
+        let Hearing {
+            way,
+            reason,
+            losses,
+            lag_ms,
+        } = &status.hearing;
+        report["invalidation"] =
+            json!({ "mode": way.as_str(), "reason": reason, "losses": losses, "lag_ms": lag_ms });
         report["last_error"] = status.last_error.as_ref().map_or(
             Value::Null,
             |error| json!({ "code": error.code, "message": error.message, "at": iso(error.at) }),

@@ -27,9 +27,13 @@ use crate::error::{CacheError, Code};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Invalidation {
-    /// The best that works; in this version the same as `Off`.
+    /// The best that works.
     #[default]
     Auto,
+    /// The server pushes them over the data connection.
+    Tracking,
+    /// Whoever changes something publishes it; heard over a socket beside the data connection.
+    Pubsub,
     /// Not at all: what others wrote is seen when the TTL in L1 is over.
     Off,
 }

@@ -290,7 +290,7 @@ fn json_of_another_shape_is_refused_without_its_values() {
         (r#"{"redis":{"db":"CANARY"}}"#, "does not fit"),
         (r#"{"redis":{"family":5}}"#, "does not fit"),
         (r#"{"redis":{"tls":"CANARY"}}"#, "does not fit"),
-        (r#"{"invalidation":"tracking"}"#, "does not fit"),
+        (r#"{"invalidation":"push"}"#, "does not fit"),
         (r#"{"l2":{"softTimeout":"CANARY"}}"#, "does not fit"),
         ("CANARY", "does not fit"),
     ];

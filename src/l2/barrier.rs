@@ -392,10 +392,19 @@ impl Replay<'_> {
                 self.one(commands::unlink(&keys)).await?;
             }
             if next == "0" {
-                return Ok(());
+                break;
             }
             cursor = next;
         }
+        if let Some(publish) = self.link.bus.telling_of_pattern(pattern) {
+            match self.one(publish).await {
+                Err(Stop::Refused(error)) => {
+                    self.link.heard_of_publishing(&Err(Failure::Refused(error)));
+                }
+                published => drop(published?),
+            }
+        }
+        Ok(())
     }
 
     async fn one(&mut self, cmd: Cmd) -> Result<Value, Stop> {
@@ -408,13 +417,24 @@ impl Replay<'_> {
         }
     }
 
+    /// Sends commands, and behind them what tells others of the changes they make.
     async fn exchange(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, Stop> {
-        self.link
-            .counters
-            .l2_commands
-            .fetch_add(pipeline.len() as u64, Relaxed);
-        let reply = self.redis.send_packed_commands(pipeline, 0, pipeline.len());
-        let reply = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS), reply).await;
-        reply.map_err(|_| Stop::Broken)?.map_err(|_| Stop::Broken)
+        let mut sent = pipeline.clone();
+        if let Some(publish) = self.link.bus.telling_of(pipeline) {
+            sent.add_command(publish);
+        }
+        let count = sent.len();
+        let counted = &self.link.counters.l2_commands;
+        counted.fetch_add(count as u64, Relaxed);
+        let replies = self.redis.send_packed_commands(&sent, 0, count);
+        let replies = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS), replies).await;
+        let replies = replies.map_err(|_| Stop::Broken)?;
+        let mut replies = replies.map_err(|_| Stop::Broken)?;
+        if let Some(Value::ServerError(error)) = replies.get(pipeline.len()) {
+            let refused = Err(Failure::Refused(error.clone()));
+            self.link.heard_of_publishing(&refused);
+        }
+        replies.truncate(pipeline.len());
+        Ok(replies)
     }
 }

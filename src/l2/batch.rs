@@ -12,7 +12,7 @@ use super::{
     commands,
     port::{self, Failure, Late, Operation, Reply, Request, Settle},
 };
-use crate::telemetry::counters::CommandFamily;
+use crate::{clock, telemetry::counters::CommandFamily};
 
 /// Commands in one pipeline.
 const MAX_COMMANDS: usize = 64;
@@ -183,6 +183,16 @@ impl Batch {
     /// What its commands are counted as.
     pub fn families(&self) -> impl Iterator<Item = CommandFamily> {
         self.pipeline.cmd_iter().map(commands::family)
+    }
+
+    /// Adds a command behind all others, to whose reply `settle` is told.
+    pub fn follow(&mut self, cmd: Cmd, settle: Settle) {
+        let waiting = Waiting {
+            deadline: clock::NEVER,
+            claim: Claim::End(settle),
+            tries: 0,
+        };
+        self.push(cmd, Part::Any(waiting), 0);
     }
 
     fn push(&mut self, cmd: Cmd, part: Part, size: usize) {

@@ -1,18 +1,26 @@
 //! Makes a connection that is ready to use: dial, HELLO, AUTH, SELECT, and the server's own word that it is a master
 //! with its data loaded. Owns the reading of what can go wrong on the way, and the hints for the operator.
 
-use std::{io, net::IpAddr, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use redis::{
-    AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError, Value,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, ErrorKind, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError,
+    Value, aio::MultiplexedConnection,
 };
 
 use super::{
     Link, Question, Setting, commands,
     dialer::DialError,
+    hearing::Wish,
     link::{Connection, meaning_of, server_text},
     status::{LastError, Server},
+    tracking::Pushes,
 };
 use crate::{
     clock,
@@ -74,6 +82,8 @@ impl From<DialError> for Refusal {
 pub struct Memory {
     /// The address that answered last.
     pub last_good: Option<IpAddr>,
+    /// Whether the server was seen to push what others change.
+    pub pushes: bool,
     /// The last credentials the application named.
     credentials: Option<Credentials>,
 }
@@ -89,7 +99,7 @@ struct Credentials {
 /// # Errors
 /// Why there is no connection, and of which class that is.
 pub async fn connect(
-    link: &Link,
+    link: &Arc<Link>,
     setting: &Setting,
     memory: &mut Memory,
     protocol: ProtocolVersion,
@@ -102,10 +112,18 @@ pub async fn connect(
     for warning in &*dialed.warnings {
         tracing::debug!(cache = link.cache, event = "tls", "Redis TLS: {warning}");
     }
-    let config = AsyncConnectionConfig::new()
+    let hears = protocol == ProtocolVersion::RESP3 && Wish::of(&setting.config).tracks();
+    let pushes = hears.then(|| Pushes::new(link, &setting.listener));
+    let mut config = AsyncConnectionConfig::new()
         .set_response_timeout(None)
         .set_connection_timeout(None)
         .set_pipeline_buffer_size(PIPELINES);
+    if let Some(pushes) = pushes.clone() {
+        config = config.set_push_sender(move |push| {
+            pushes.take(&push);
+            Ok::<(), Infallible>(())
+        });
+    }
     let select = u64::from(setting.redis.db != 0);
     link.counters.l2_commands.fetch_add(1 + select, Relaxed);
     let made = MultiplexedConnection::new_with_config(&info, dialed.stream, config).await;
@@ -119,10 +137,13 @@ pub async fn connect(
         reset: dialed.reset,
         overloaded: false,
         quota_spent: None,
+        pushes,
+        protocol,
+        subscribes: false,
     })
 }
 
-async fn connection_info(
+pub(super) async fn connection_info(
     setting: &Setting,
     memory: &mut Memory,
     protocol: ProtocolVersion,
@@ -207,22 +228,7 @@ async fn ask_server(
     } else {
         "PING"
     });
-    let count = pipeline.len();
-    link.counters.l2_commands.fetch_add(count as u64, Relaxed);
-    let replies = connection.redis.send_packed_commands(&pipeline, 0, count);
-    let Ok(replies) = tokio::time::timeout(Duration::from_millis(READY_MS), replies).await else {
-        let text = format!(
-            "connected, but the server did not say within {READY_MS} ms whether it is ready"
-        );
-        return Err(Refusal::new(
-            Class::Transient,
-            LastError::new("ETIMEDOUT", text),
-        ));
-    };
-    let last = replies
-        .map_err(|error| refusal(&error, ProtocolVersion::RESP2, setting.redis.tls.is_some()))?
-        .pop();
-    match last {
+    match exchange(link, setting, connection, &pipeline).await?.pop() {
         Some(Value::ServerError(error)) => {
             let text = server_text(&error);
             let refused = |class| {
@@ -266,6 +272,31 @@ async fn ask_server(
     }
 }
 
+/// Asks something of a connection that is not in use yet.
+///
+/// # Errors
+/// If it does not answer in time, or breaks.
+pub(super) async fn exchange(
+    link: &Link,
+    setting: &Setting,
+    connection: &mut Connection,
+    pipeline: &Pipeline,
+) -> Result<Vec<Value>, Refusal> {
+    let count = pipeline.len();
+    link.counters.l2_commands.fetch_add(count as u64, Relaxed);
+    let replies = connection.redis.send_packed_commands(pipeline, 0, count);
+    let Ok(replies) = tokio::time::timeout(Duration::from_millis(READY_MS), replies).await else {
+        let text = format!(
+            "connected, but the server did not say within {READY_MS} ms whether it is ready"
+        );
+        return Err(Refusal::new(
+            Class::Transient,
+            LastError::new("ETIMEDOUT", text),
+        ));
+    };
+    replies.map_err(|error| refusal(&error, ProtocolVersion::RESP2, setting.redis.tls.is_some()))
+}
+
 /// What an error of a live connection says, with a hint where one helps.
 #[must_use]
 pub fn describe(error: &RedisError) -> LastError {
@@ -294,7 +325,7 @@ fn describe_io(error: &RedisError, of_io: impl Fn(&io::Error) -> DialError) -> L
     LastError::new("EPROTO", format!("{first_line} ({hint})"))
 }
 
-fn refusal(error: &RedisError, protocol: ProtocolVersion, tls: bool) -> Refusal {
+pub(super) fn refusal(error: &RedisError, protocol: ProtocolVersion, tls: bool) -> Refusal {
     let described = describe_io(error, |error| DialError::of_first_exchange(error, tls));
     let text = described.message.as_str();
     let meaning = meaning(&described.code, text);

@@ -6,15 +6,19 @@
 
 pub mod barrier;
 pub mod batch;
+pub mod bus;
+pub mod changes;
 pub mod commands;
 mod condition;
 pub mod dialer;
 pub mod handshake;
+pub mod hearing;
 pub mod link;
 pub mod port;
 pub mod status;
 pub mod supervisor;
 pub mod tls;
+pub mod tracking;
 mod watch;
 
 #[cfg(test)]
@@ -29,7 +33,9 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch as latest};
 
 use self::{
+    bus::Bus,
     dialer::Dial,
+    hearing::Hearing,
     link::meaning_of,
     port::{Failure, Port, Reply},
     status::Status,
@@ -130,6 +136,16 @@ pub trait Application: Send + Sync {
     fn ask(&self, question: Question) -> oneshot::Receiver<String>;
 }
 
+/// What hears of changes in Redis that were not made over this link.
+pub trait Listener: Send + Sync {
+    /// These keys were changed.
+    fn changed(&self, keys: &[&[u8]]);
+    /// What matches the glob was removed.
+    fn removed(&self, pattern: &[u8]);
+    /// Changes were missed, or too many to be named: nothing that was read before is known to be current.
+    fn missed(&self);
+}
+
 /// What the cache tells its supervisor.
 #[derive(Debug)]
 pub enum Control {
@@ -159,6 +175,8 @@ pub struct Link {
     pub epoch: AtomicU64,
     /// Values without an envelope may be from before a collapse, which an epoch does not tell of them.
     pub distrust_bare: AtomicBool,
+    /// What tells other processes of changes.
+    pub bus: Bus,
     /// The counters of the cache.
     pub counters: Arc<Counters>,
     /// How long callers who can make a value wait for Redis.
@@ -193,10 +211,14 @@ impl Link {
             cache,
             port: Port::new(),
             journal: Mutex::new(Journal::new()),
-            status: Mutex::new(Status::new(redis.endpoint.to_string())),
+            status: Mutex::new(Status::new(
+                redis.endpoint.to_string(),
+                Hearing::new(config),
+            )),
             state: latest::Sender::new(LinkState::Idle),
             epoch: AtomicU64::new(0),
             distrust_bare: AtomicBool::new(false),
+            bus: Bus::new(config, redis.db),
             counters,
             patience: Mutex::new(Patience::new(tier.soft_timeout.into(), tier.timeout_ms())),
             quota: config.quota.as_ref().map(quota_of),
@@ -329,6 +351,8 @@ pub struct Setting {
     pub application: Arc<dyn Application>,
     /// The way to the server.
     pub dial: Arc<dyn Dial>,
+    /// Who hears of what others change.
+    pub listener: Arc<dyn Listener>,
 }
 
 impl Setting {

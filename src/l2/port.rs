@@ -21,6 +21,8 @@ use crate::{clock, resilience::journal::Journal};
 const MAX_PENDING_BYTES: usize = 16 << 20;
 /// How long a link may say nothing before they count.
 const SILENCE_MS: u64 = 100;
+/// How long what an interrupted stream of changes kept current may be served.
+const DEAF_MS: u64 = 60_000;
 /// Admission is counted in thousandths.
 const ALL: u32 = 1_000;
 /// What one who waits is counted beside the bytes on the wire, on the high side: most of it is its promise.
@@ -123,6 +125,10 @@ pub struct Port {
     /// Something is queued, and more may follow.
     first: Notify,
     generation: AtomicU64,
+    /// How many there were.
+    generations: AtomicU64,
+    /// Since when changes of others are not heard of, if they were before; else 0.
+    deaf_since: AtomicU64,
     journaled: AtomicUsize,
     /// All of Redis is journaled.
     whole: AtomicBool,
@@ -153,6 +159,8 @@ impl Port {
             notify: Notify::new(),
             first: Notify::new(),
             generation: AtomicU64::new(0),
+            generations: AtomicU64::new(0),
+            deaf_since: AtomicU64::new(0),
             journaled: AtomicUsize::new(0),
             whole: AtomicBool::new(false),
             activity: ArcSwapOption::empty(),
@@ -342,9 +350,40 @@ impl Port {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Names the link in use, 0 for none.
-    pub fn set_generation(&self, generation: u64) {
-        self.generation.store(generation, Ordering::SeqCst);
+    /// Another link is in use: what was read before it is no longer known to be current.
+    pub(super) fn begin_generation(&self) {
+        let next = self.generations.fetch_add(1, Ordering::SeqCst) + 1;
+        self.deaf_since.store(0, Ordering::SeqCst);
+        self.generation.store(next, Ordering::SeqCst);
+    }
+
+    /// No link is in use any more.
+    pub(super) fn end_generation(&self) {
+        self.generation.store(0, Ordering::SeqCst);
+    }
+
+    /// What was read over the link in use is no longer known to be current.
+    pub fn renew_generation(&self) {
+        let next = self.generations.fetch_add(1, Ordering::SeqCst) + 1;
+        let renew = |current| (current != 0).then_some(next);
+        // Without a link in use there is nothing to renew.
+        let _ = self
+            .generation
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, renew);
+    }
+
+    /// Changes of others were heard of until `now`, and are not any more.
+    pub(super) fn deafen(&self, now: u64) {
+        self.deaf_since.store(now, Ordering::SeqCst);
+    }
+
+    /// Until when what was read over the last link may be served while there is none, on `clock::now`.
+    #[must_use]
+    pub fn served_until(&self) -> u64 {
+        match self.deaf_since.load(Ordering::SeqCst) {
+            0 => clock::NEVER,
+            since => since + DEAF_MS,
+        }
     }
 
     /// Names the link whose bytes count from now on.

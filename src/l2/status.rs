@@ -1,5 +1,6 @@
 //! The link's figures for `health()` and `metrics()`, and the parsing of the server's own from INFO.
 
+use super::hearing::Hearing;
 use crate::{clock, config::Connections, resilience::breaker::BreakerState};
 
 /// The last thing that went wrong on the link.
@@ -86,6 +87,8 @@ impl Server {
 pub struct Status {
     /// `host:port` or a path; never a secret.
     pub endpoint: String,
+    /// How changes of others are heard of.
+    pub hearing: Hearing,
     /// When a ping was last answered, in ms since 1970.
     pub last_ping: Option<u64>,
     /// The last thing that went wrong.
@@ -118,9 +121,10 @@ const NEWEST: f64 = 0.1;
 impl Status {
     /// The figures of a link that was never up.
     #[must_use]
-    pub fn new(endpoint: String) -> Self {
+    pub fn new(endpoint: String, hearing: Hearing) -> Self {
         Self {
             endpoint,
+            hearing,
             last_ping: None,
             last_error: None,
             latency_ms: None,

@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     Control, Event, Link, Question, Setting, barrier,
     handshake::{self, Memory, Refusal},
+    hearing,
     link::{Connection, End, Lasting, Serving, note_refusal, refuse_queued},
     port::Failure,
     status::LastError,
@@ -68,7 +69,6 @@ pub struct Supervisor {
     backoff: Backoff,
     lasting: Lasting,
     old_protocol_until: u64,
-    generation: u64,
     /// Until when operations may wait for the very first link.
     grace_until: u64,
     lost_at: Option<u64>,
@@ -106,7 +106,6 @@ pub fn start(
         backoff: Backoff::new(),
         lasting,
         old_protocol_until: 0,
-        generation: 0,
         grace_until,
         lost_at: None,
         repeats: Repeats::new(),
@@ -199,13 +198,12 @@ impl Supervisor {
     }
 
     fn came_up(&mut self, connection: Connection) -> Phase {
-        self.generation += 1;
         let overloaded = connection.overloaded;
         let share = if overloaded { FIRST_SHARE } else { 1.0 };
         self.link.port.admit_reads(share);
         self.link.patience.lock().forget_replies();
         self.link.port.listen_to(Arc::clone(&connection.activity));
-        self.link.port.set_generation(self.generation);
+        self.link.port.begin_generation();
         let breaker = self.renew_breaker(connection.quota_spent.as_deref());
         self.link.step(Step::Recovered);
         self.backoff.up(clock::now());
@@ -465,7 +463,7 @@ impl Drop for Supervisor {
     fn drop(&mut self) {
         self.link.step(Step::Closed);
         self.abandon_queue();
-        self.link.port.set_generation(0);
+        self.link.port.end_generation();
     }
 }
 
@@ -505,7 +503,7 @@ async fn establish(
     };
     let mut connection = connected?;
     link.step(Step::Greeted);
-    match recover(link, setting, &mut connection, spread).await {
+    match recover(link, setting, &mut connection, memory, spread).await {
         Ok(()) => Ok(connection),
         Err(refusal) => {
             // What it was not seen to do, it must not do later either.
@@ -520,9 +518,11 @@ async fn recover(
     link: &Arc<Link>,
     setting: &Setting,
     connection: &mut Connection,
+    memory: &mut Memory,
     spread: Option<f64>,
 ) -> Result<(), Refusal> {
     handshake::ready(link, setting, connection).await?;
+    hearing::begin(link, setting, connection, memory).await?;
     if let Some(ms) = spread {
         sleep(Duration::from_secs_f64(ms / 1_000.0)).await;
     }

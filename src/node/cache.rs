@@ -595,6 +595,12 @@ impl NativeCache {
         report::metrics_of(&[self.core()], open_metrics)
     }
 
+    /// From now on events tell of what others invalidate.
+    #[napi]
+    pub fn tell_of_invalidations(&self) {
+        self.core().tell_of_invalidations();
+    }
+
     /// The answer to an `ask` notice, as JSON.
     #[napi]
     pub fn answer(&self, ask: f64, json: String) {

@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod classify;
+pub mod flood;
 pub mod gate;
 pub mod glob;
 pub mod journal;

@@ -13,7 +13,7 @@ use crate::{
     l2::{
         batch::{self, Batch, Part, Waiting},
         handshake,
-        port::{Failure, Operation, Reply, Request, Settle},
+        port::{Failure, Operation, Reply, Request, Settle, once},
         status::LastError,
         watch::{fails, is_slow},
     },
@@ -82,7 +82,11 @@ impl Sent {
 }
 
 impl Serving<'_> {
-    pub(super) fn send(&mut self, batch: Batch) {
+    pub(super) fn send(&mut self, mut batch: Batch) {
+        if let Some(publish) = self.link.bus.telling_of(&batch.pipeline) {
+            let link = Arc::clone(self.link);
+            batch.follow(publish, once(move |reply| link.heard_of_publishing(&reply)));
+        }
         for family in batch.families() {
             self.link.counters.commands.count(family);
         }

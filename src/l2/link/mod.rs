@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use redis::{RedisResult, Value, aio::MultiplexedConnection};
+use redis::{ProtocolVersion, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -28,10 +28,11 @@ use self::{
     exchange::Sent,
 };
 use super::{
-    Control, Link, Setting, batch,
+    Control, Link, Setting, batch, bus,
     dialer::{Activity, ResetHandle},
     port::Failure,
     status::LastError,
+    tracking::Pushes,
     watch::Watch,
 };
 use crate::{
@@ -68,6 +69,12 @@ pub struct Connection {
     pub overloaded: bool,
     /// What the server said of the plan's commands, if they are used up.
     pub quota_spent: Option<String>,
+    /// What takes its pushes; none where the server cannot push.
+    pub pushes: Option<Arc<Pushes>>,
+    /// What is spoken over it.
+    pub protocol: ProtocolVersion,
+    /// Whether others' changes are heard of over a socket beside it.
+    pub subscribes: bool,
 }
 
 impl Connection {
@@ -147,6 +154,8 @@ pub struct Serving<'a> {
     flush_at: Option<Instant>,
     /// Removes what patterns or a collapse of the journal name.
     removal: Option<JoinHandle<()>>,
+    /// Hears of what others change.
+    subscriber: Option<JoinHandle<()>>,
     pub(super) lasting: &'a mut Lasting,
 }
 
@@ -160,6 +169,10 @@ impl<'a> Serving<'a> {
         connection: Connection,
     ) -> Self {
         let now = clock::now();
+        let subscriber = connection.subscribes.then(|| {
+            let (link, setting) = (Arc::clone(link), setting.clone());
+            tokio::spawn(bus::listen(link, setting, connection.protocol))
+        });
         Self {
             link,
             setting,
@@ -177,6 +190,7 @@ impl<'a> Serving<'a> {
             drained: Arc::default(),
             flush_at: None,
             removal: None,
+            subscriber,
             lasting,
         }
     }
@@ -282,7 +296,11 @@ impl<'a> Serving<'a> {
         if matches!(end, End::Closed(_) | End::Memory) {
             self.wait_for_replies().await;
         }
-        self.link.port.set_generation(0);
+        if let Some(subscriber) = self.subscriber.take() {
+            subscriber.abort();
+        }
+        self.stop_hearing(&end);
+        self.link.port.end_generation();
         self.settle_ready();
         refuse_queued(self.link, &Failure::Disconnected);
         let most = self.setting.redis.max_retries;

@@ -19,7 +19,7 @@ use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 use self::server::{Road, Server};
 use super::{
-    Application, Control, Event, Link, Question, Setting,
+    Application, Control, Event, Link, Listener, Question, Setting,
     port::{Failure, Operation, Reply, Request},
     supervisor,
 };
@@ -41,6 +41,14 @@ impl Application for Ear {
     }
 }
 
+impl Listener for Ear {
+    fn changed(&self, _keys: &[&[u8]]) {}
+
+    fn removed(&self, _pattern: &[u8]) {}
+
+    fn missed(&self) {}
+}
+
 /// A link to a server in memory.
 struct Story {
     server: Arc<Server>,
@@ -58,6 +66,9 @@ impl Story {
         if options["namespace"].is_null() {
             options["namespace"] = json!("t");
         }
+        if options["invalidation"].is_null() {
+            options["invalidation"] = json!("off");
+        }
         let config = Arc::new(Config::parse(&options.to_string()).expect("sound options"));
         let redis = Arc::new(config.redis.clone().expect("redis was given"));
         let counters = Arc::new(Counters::default());
@@ -69,6 +80,7 @@ impl Story {
             redis,
             application: Arc::<Ear>::clone(&ear),
             dial: Arc::new(Road(Arc::clone(&server))),
+            listener: Arc::<Ear>::clone(&ear),
         };
         supervisor::start(&Handle::current(), Arc::clone(&link), controls, setting);
         Self {

@@ -1,0 +1,94 @@
+//! What others changed in Redis, and what L1 does about it. Called by the connection's driver, in the order in which
+//! changes and replies came, so that a reply that crosses its own invalidation finds its token gone.
+
+use std::sync::{Arc, Weak, atomic::Ordering::Relaxed};
+
+use serde_json::json;
+
+use super::{Cache, Key};
+use crate::{clock, l2::Listener, resilience::glob, telemetry::counters::InvalidationSource};
+
+/// The cache that hears, as long as it lives.
+pub(super) struct Ear(pub(super) Weak<Cache>);
+
+impl Listener for Ear {
+    fn changed(&self, keys: &[&[u8]]) {
+        if let Some(cache) = self.0.upgrade() {
+            cache.changed_elsewhere(keys);
+        }
+    }
+
+    fn removed(&self, pattern: &[u8]) {
+        if let Some(cache) = self.0.upgrade() {
+            cache.removed_elsewhere(pattern);
+        }
+    }
+
+    fn missed(&self) {
+        if let Some(cache) = self.0.upgrade() {
+            cache.missed_changes();
+        }
+    }
+}
+
+impl Cache {
+    fn changed_elsewhere(&self, keys: &[&[u8]]) {
+        let own = [self.config.prefix.as_bytes(), b"~"].concat();
+        let mut dropped = 0;
+        for key in keys.iter().filter(|key| !key.starts_with(&own)) {
+            let key: Key = Arc::from(*key);
+            let mut locked = self.table.lock(&key);
+            dropped += u64::from(locked.mutate(|| self.drop_from_l1(&key)));
+        }
+        self.note_changes(keys.len());
+        let counted = &self.counters.invalidations;
+        counted.add(InvalidationSource::Remote, dropped);
+        if dropped > 0 {
+            self.tell_invalidated("keys");
+        }
+    }
+
+    fn removed_elsewhere(self: &Arc<Self>, pattern: &[u8]) {
+        self.table.forget(|key| glob::matches(pattern, key));
+        let (cache, pattern) = (Arc::clone(self), pattern.to_vec());
+        self.runtime.spawn_blocking(move || {
+            let dropped = cache.drop_matches(&pattern);
+            let counted = &cache.counters.invalidations;
+            counted.add(InvalidationSource::Remote, dropped);
+            cache.tell_invalidated("pattern");
+        });
+    }
+
+    /// Reads under way may be from before what was missed, and so may all that L1 holds: the next read of each key asks
+    /// Redis, and L1 answers only if that fails.
+    fn missed_changes(&self) {
+        let Some(link) = &self.link else { return };
+        self.table.forget(|_| true);
+        link.port.renew_generation();
+        self.tell_invalidated("all");
+    }
+
+    fn tell_invalidated(&self, kind: &str) {
+        if self.tells_invalidated.load(Relaxed) {
+            let body = json!({ "type": "invalidated", "kind": kind, "source": "remote" });
+            self.notices.event(body);
+        }
+    }
+
+    /// From now on the application is told when entries are invalidated from outside.
+    pub fn tell_of_invalidations(&self) {
+        self.tells_invalidated.store(true, Relaxed);
+    }
+
+    /// Warns of a flood: each change that is pushed costs this process some microseconds, and Redis as much for each client.
+    fn note_changes(&self, count: usize) {
+        let rate = self.flood.lock().note(count as u64, clock::now());
+        if let Some(rate) = rate {
+            let text = format!(
+                "others change {rate} keys a second under this namespace, and Redis tells this process of each: give other programs' keys \
+                 another namespace, or set invalidation to 'pubsub' or 'off'"
+            );
+            self.notices.warn("invalidation-flood", &text);
+        }
+    }
+}

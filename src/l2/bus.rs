@@ -1,0 +1,421 @@
+//! Tells other processes what this one changes, and hears what they change, where the server itself does not tell: one
+//! channel for each namespace and database. Whoever writes publishes in the pipeline of the write, behind it; who hears has
+//! a socket of its own, since a subscribed client falls under the server's small limit for subscribers.
+//!
+//! A message: `ek`, a version, who sent it and when by its own clock (8 bytes each), a kind, and then for each key its
+//! length in 2 bytes and its name without the namespace, or a pattern without the namespace. Numbers are big-endian.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use redis::{Cmd, Pipeline, ProtocolVersion, aio::PubSub};
+use tokio::time::{sleep, timeout};
+
+use super::{
+    Link, Setting,
+    changes::Changes,
+    commands,
+    handshake::{self, Memory, Refusal},
+    hearing::Way,
+    status::LastError,
+};
+use crate::{
+    clock,
+    config::Config,
+    resilience::backoff::{Backoff, Class},
+};
+
+const MAGIC: &[u8; 3] = b"ek\x01";
+/// What the channel is called, after the namespace.
+const CHANNEL: &str = "~inv";
+/// How long connecting and subscribing may take.
+const ALLOWANCE: Duration = Duration::from_secs(5);
+/// How long the socket may be silent before it is asked whether it lives, and how long that may take.
+const SILENCE: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What was changed, names without the namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// These keys.
+    Keys(Vec<&'a [u8]>),
+    /// What matches.
+    Pattern(&'a [u8]),
+    /// It is not known what.
+    Unknown,
+}
+
+/// A message on the channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// Who sent it.
+    pub source: u64,
+    /// When, by the sender's own clock.
+    pub at: u64,
+    /// What was changed.
+    pub change: Change<'a>,
+}
+
+impl<'a> Message<'a> {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(self.source.to_be_bytes());
+        bytes.extend(self.at.to_be_bytes());
+        match &self.change {
+            Change::Keys(keys) => {
+                bytes.push(b'k');
+                for key in keys {
+                    // Keys are at most 32 KiB.
+                    let length = u16::try_from(key.len()).unwrap_or(u16::MAX);
+                    bytes.extend(length.to_be_bytes());
+                    bytes.extend(&key[..usize::from(length)]);
+                }
+            }
+            Change::Pattern(pattern) => {
+                bytes.push(b'p');
+                bytes.extend(*pattern);
+            }
+            Change::Unknown => bytes.push(b'u'),
+        }
+        bytes
+    }
+
+    /// Reads one; what is none, or of a later version, may have been about anything.
+    #[must_use]
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(MAGIC)?;
+        let (source, rest) = rest.split_first_chunk::<8>()?;
+        let (at, rest) = rest.split_first_chunk::<8>()?;
+        let (kind, mut rest) = rest.split_first()?;
+        let change = match kind {
+            b'k' => {
+                let mut keys = Vec::new();
+                while let Some((length, more)) = rest.split_first_chunk::<2>() {
+                    let (key, more) =
+                        more.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+                    keys.push(key);
+                    rest = more;
+                }
+                if !rest.is_empty() {
+                    return None;
+                }
+                Change::Keys(keys)
+            }
+            b'p' => Change::Pattern(rest),
+            b'u' if rest.is_empty() => Change::Unknown,
+            _ => return None,
+        };
+        Some(Self {
+            source: u64::from_be_bytes(*source),
+            at: u64::from_be_bytes(*at),
+            change,
+        })
+    }
+}
+
+/// The sending side.
+pub struct Bus {
+    source: u64,
+    prefix: String,
+    channel: String,
+    speaks: AtomicBool,
+}
+
+impl Bus {
+    /// Of a link that was never up.
+    #[must_use]
+    pub fn new(config: &Config, db: i64) -> Self {
+        let prefix = config.prefix.clone();
+        let channel = match db {
+            0 => format!("{prefix}{CHANNEL}"),
+            db => format!("{prefix}{CHANNEL}:{db}"),
+        };
+        Self {
+            source: fastrand::u64(..),
+            prefix,
+            channel,
+            speaks: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether changes are published.
+    pub(super) fn speak(&self, speaks: bool) {
+        self.speaks.store(speaks, Relaxed);
+    }
+
+    fn publish(&self, change: Change<'_>) -> Cmd {
+        let message = Message {
+            source: self.source,
+            at: clock::now(),
+            change,
+        };
+        let mut cmd = redis::cmd("PUBLISH");
+        cmd.arg(&self.channel).arg(message.encode());
+        cmd
+    }
+
+    /// What tells of the changes that these commands make, if it is to be told.
+    #[must_use]
+    pub fn telling_of(&self, pipeline: &Pipeline) -> Option<Cmd> {
+        if !self.speaks.load(Relaxed) {
+            return None;
+        }
+        let mut changed = Vec::new();
+        for cmd in pipeline.cmd_iter() {
+            let words: Vec<&[u8]> = cmd
+                .args_iter()
+                .filter_map(|arg| commands::argument(&arg))
+                .collect();
+            let (name, args) = words.split_first()?;
+            match Changes::of(name, args.iter().copied()) {
+                Changes::Keys(keys) => changed.extend(keys),
+                Changes::Unknown => return Some(self.publish(Change::Unknown)),
+            }
+        }
+        let names = changed
+            .into_iter()
+            .filter_map(|key| key.strip_prefix(self.prefix.as_bytes()));
+        let names: Vec<&[u8]> = names.filter(|name| !name.starts_with(b"~")).collect();
+        (!names.is_empty()).then(|| self.publish(Change::Keys(names)))
+    }
+
+    /// What tells that everything that matches was removed, if it is to be told.
+    #[must_use]
+    pub fn telling_of_pattern(&self, pattern: &[u8]) -> Option<Cmd> {
+        if !self.speaks.load(Relaxed) {
+            return None;
+        }
+        let escaped = crate::resilience::glob::escape(self.prefix.as_bytes());
+        Some(self.publish(match pattern.strip_prefix(&escaped[..]) {
+            Some(pattern) => Change::Pattern(pattern),
+            None => Change::Unknown,
+        }))
+    }
+}
+
+/// Hears what others publish, for as long as the data connection is in use; to be aborted at its end.
+pub(super) async fn listen(link: Arc<Link>, setting: Setting, protocol: ProtocolVersion) {
+    let mut memory = Memory::default();
+    let mut backoff = Backoff::new();
+    loop {
+        backoff.started(clock::now());
+        let subscribed =
+            timeout(ALLOWANCE, subscribe(&link, &setting, &mut memory, protocol)).await;
+        let subscribed = subscribed.unwrap_or_else(|_| {
+            let text = "no subscription within 5 s";
+            Err(Refusal::new(
+                Class::Transient,
+                LastError::new("ETIMEDOUT", text),
+            ))
+        });
+        let class = match subscribed {
+            Ok(channel) => {
+                backoff.up(clock::now());
+                enter(&link, Way::Pubsub, None);
+                // What was read before is as of then.
+                setting.listener.missed();
+                hear(&link, &setting, channel).await;
+                backoff.lost(clock::now());
+                link.note_loss();
+                enter(
+                    &link,
+                    Way::Off,
+                    Some("the subscription was lost".to_owned()),
+                );
+                setting.listener.missed();
+                Class::Transient
+            }
+            Err(refusal) => {
+                enter(
+                    &link,
+                    Way::Off,
+                    Some(format!("no subscription: {}", refusal.error.message)),
+                );
+                backoff.classify(refusal.failure)
+            }
+        };
+        let delay = backoff.next(clock::now(), class, None, &mut fastrand::f64);
+        sleep(Duration::from_millis(delay)).await;
+    }
+}
+
+fn enter(link: &Link, way: Way, reason: Option<String>) {
+    let mut status = link.status.lock();
+    if status.hearing.way != way {
+        status.event(format!("invalidation: {}", way.as_str()));
+    }
+    status.connections = if way == Way::Pubsub { 2 } else { 1 };
+    status.hearing.way = way;
+    status.hearing.reason = reason;
+}
+
+async fn subscribe(
+    link: &Link,
+    setting: &Setting,
+    memory: &mut Memory,
+    protocol: ProtocolVersion,
+) -> Result<PubSub, Refusal> {
+    let info = handshake::connection_info(setting, memory, protocol).await;
+    let dialed = setting.dial.dial(&mut memory.last_good, ALLOWANCE).await?;
+    link.counters.l2_commands.fetch_add(2, Relaxed);
+    let refused = |error| handshake::refusal(&error, protocol, setting.redis.tls.is_some());
+    let mut channel = PubSub::new(&info, dialed.stream).await.map_err(refused)?;
+    channel
+        .subscribe(&link.bus.channel)
+        .await
+        .map_err(refused)?;
+    Ok(channel)
+}
+
+/// Until the socket breaks, or falls silent.
+async fn hear(link: &Link, setting: &Setting, channel: PubSub) {
+    let (mut sink, mut messages) = channel.split();
+    loop {
+        match timeout(SILENCE, messages.next()).await {
+            Ok(Some(message)) => take(link, setting, message.get_payload_bytes()),
+            Ok(None) => return,
+            Err(_) => {
+                link.counters.l2_commands.fetch_add(1, Relaxed);
+                let pong = timeout(ANSWER, sink.ping::<redis::Value>()).await;
+                if !pong.is_ok_and(|pong| pong.is_ok()) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn take(link: &Link, setting: &Setting, bytes: &[u8]) {
+    let Some(message) = Message::decode(bytes) else {
+        link.note_loss();
+        setting.listener.missed();
+        return;
+    };
+    if message.source == link.bus.source {
+        link.status.lock().hearing.lag_ms = Some(clock::now().saturating_sub(message.at));
+        return;
+    }
+    let prefix = link.bus.prefix.as_bytes();
+    match message.change {
+        Change::Keys(names) => {
+            let keys: Vec<Vec<u8>> = names.iter().map(|name| [prefix, name].concat()).collect();
+            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+            setting.listener.changed(&keys);
+        }
+        Change::Pattern(pattern) => {
+            let escaped = crate::resilience::glob::escape(prefix);
+            setting.listener.removed(&[&escaped, pattern].concat());
+        }
+        Change::Unknown => setting.listener.missed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bus(prefix: &str) -> Bus {
+        let config =
+            Config::parse(&format!(r#"{{"namespace":"{prefix}"}}"#)).expect("sound options");
+        let bus = Bus::new(&config, 0);
+        bus.speak(true);
+        bus
+    }
+
+    fn told(bus: &Bus, commands: &[&[&str]]) -> Option<Vec<u8>> {
+        let mut pipeline = redis::pipe();
+        for words in commands {
+            let mut cmd = redis::cmd(words[0]);
+            for word in &words[1..] {
+                cmd.arg(*word);
+            }
+            pipeline.add_command(cmd);
+        }
+        let cmd = bus.telling_of(&pipeline)?;
+        let words: Vec<Vec<u8>> = cmd
+            .args_iter()
+            .filter_map(|arg| commands::argument(&arg).map(<[u8]>::to_vec))
+            .collect();
+        assert_eq!(words[..2], [b"PUBLISH".to_vec(), b"n:~inv".to_vec()]);
+        Some(words[2].clone())
+    }
+
+    #[test]
+    fn one_message_tells_of_all_that_a_pipeline_changes() {
+        let bus = bus("n");
+        let message = told(
+            &bus,
+            &[
+                &["SET", "n:a", "1"],
+                &["GET", "n:b"],
+                &["UNLINK", "n:c", "n:d"],
+            ],
+        );
+        let message = message.expect("something was changed");
+        let message = Message::decode(&message).expect("a message");
+        assert_eq!(message.change, Change::Keys(vec![b"a", b"c", b"d"]));
+        assert_eq!(message.source, bus.source);
+    }
+
+    #[test]
+    fn nothing_is_told_of_reads_our_own_keys_and_other_namespaces() {
+        let commands: &[&[&str]] = &[
+            &["GET", "n:a"],
+            &["SET", "n:~quota", "1"],
+            &["SET", "m:a", "1"],
+            &["PING"],
+        ];
+        assert_eq!(told(&bus("n"), commands), None);
+        bus("n").speak(false);
+    }
+
+    #[test]
+    fn what_a_command_changes_that_nobody_knows_may_be_everything() {
+        let message = told(
+            &bus("n"),
+            &[&["SET", "n:a", "1"], &["RENAME", "n:a", "n:b"]],
+        )
+        .expect("told");
+        assert_eq!(
+            Message::decode(&message).map(|message| message.change),
+            Some(Change::Unknown)
+        );
+    }
+
+    #[test]
+    fn a_database_other_than_the_first_has_a_channel_of_its_own() {
+        let config = Config::parse(r#"{"namespace":"n"}"#).expect("sound options");
+        assert_eq!(Bus::new(&config, 3).channel, "n:~inv:3");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded(source: u64, at: u64, keys: Vec<Vec<u8>>, pattern: Vec<u8>) {
+            let keys = keys.iter().map(Vec::as_slice).collect();
+            for change in [Change::Keys(keys), Change::Pattern(&pattern), Change::Unknown] {
+                let message = Message { source, at, change };
+                let bytes = message.encode();
+                prop_assert_eq!(Message::decode(&bytes), Some(message));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_harm(bytes: Vec<u8>) {
+            let with_magic = [MAGIC.as_slice(), &bytes].concat();
+            for bytes in [bytes, with_magic] {
+                if let Some(message) = Message::decode(&bytes) {
+                    prop_assert_eq!(message.encode(), bytes);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! How this process hears of what others change: which way is wanted, which one works, and what is said of it.
+
+use redis::ProtocolVersion;
+
+use super::{
+    Link, Setting,
+    handshake::{Memory, Refusal},
+    link::{Connection, End, Serving},
+    port::{Failure, Reply},
+    tracking,
+};
+use crate::{
+    clock,
+    config::{Config, Invalidation},
+};
+
+const NO_L1: &str = "there is no L1 to keep current";
+
+/// The way, and why it is not another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hearing {
+    /// How changes are heard of.
+    pub way: Way,
+    /// Why not better.
+    pub reason: Option<String>,
+    /// How often changes were missed: the way was interrupted, or the database flushed.
+    pub losses: u64,
+    /// How long the last change took to be heard of whose time is known, in ms.
+    pub lag_ms: Option<u64>,
+}
+
+/// How changes are heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The server pushes them over the data connection.
+    Tracking,
+    /// Whoever changes something publishes it.
+    Pubsub,
+    /// Not at all.
+    Off,
+}
+
+impl Way {
+    /// Its name in `health()`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tracking => "tracking",
+            Self::Pubsub => "pubsub",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl Hearing {
+    /// Of a link that was never up.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let reason = match Wish::of(config) {
+            Wish::Off(reason) => reason,
+            Wish::Tracking | Wish::TrackingOrPubsub | Wish::Pubsub => "Redis was not in use yet",
+        };
+        Self {
+            way: Way::Off,
+            reason: Some(reason.to_owned()),
+            losses: 0,
+            lag_ms: None,
+        }
+    }
+}
+
+/// What is to be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Tracking, and nothing else.
+    Tracking,
+    /// Tracking, and where the server cannot, publishing.
+    TrackingOrPubsub,
+    /// Publishing.
+    Pubsub,
+    /// Nothing, for this reason.
+    Off(&'static str),
+}
+
+impl Wish {
+    /// What the configuration asks for.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        match (config.invalidation, config.quota.is_some()) {
+            (Invalidation::Off, _) => Self::Off("it is switched off"),
+            (Invalidation::Pubsub, _) => Self::Pubsub,
+            (Invalidation::Tracking, _) if config.l1.is_none() => Self::Off(NO_L1),
+            (Invalidation::Auto, true) if config.prefix.is_empty() => Self::Off(
+                "without a namespace every change in Redis would be told, and a message for each write would cost the plan's commands: set a namespace",
+            ),
+            (Invalidation::Tracking, _) | (Invalidation::Auto, true) => Self::Tracking,
+            (Invalidation::Auto, false) if config.prefix.is_empty() => Self::Pubsub,
+            (Invalidation::Auto, false) => Self::TrackingOrPubsub,
+        }
+    }
+
+    /// Whether the server is asked to push.
+    #[must_use]
+    pub const fn tracks(self) -> bool {
+        matches!(self, Self::Tracking | Self::TrackingOrPubsub)
+    }
+}
+
+/// Begins to hear over a connection that is not in use yet.
+///
+/// # Errors
+/// If the connection does not answer.
+pub async fn begin(
+    link: &Link,
+    setting: &Setting,
+    connection: &mut Connection,
+    memory: &mut Memory,
+) -> Result<(), Refusal> {
+    let wish = Wish::of(&setting.config);
+    let hears = setting.config.l1.is_some();
+    let refused = match wish {
+        Wish::Off(reason) => Some(reason.to_owned()),
+        Wish::Pubsub => None,
+        // Others need not be told: where the server speaks RESP3 it tells them.
+        Wish::Tracking | Wish::TrackingOrPubsub if !hears => {
+            (connection.protocol == ProtocolVersion::RESP3).then(|| NO_L1.to_owned())
+        }
+        Wish::Tracking | Wish::TrackingOrPubsub => {
+            match tracking::arm(link, setting, connection, &mut memory.pushes).await? {
+                None => {
+                    decide(link, Way::Tracking, None);
+                    return Ok(());
+                }
+                refused => refused,
+            }
+        }
+    };
+    let publishes = match wish {
+        Wish::Pubsub => true,
+        Wish::TrackingOrPubsub => hears || refused.is_none(),
+        Wish::Tracking | Wish::Off(_) => false,
+    };
+    link.bus.speak(publishes);
+    connection.subscribes = publishes && hears;
+    let reason = match refused {
+        Some(reason) => reason,
+        None if hears => "subscribing".to_owned(),
+        None => NO_L1.to_owned(),
+    };
+    decide(link, Way::Off, Some(reason));
+    Ok(())
+}
+
+fn decide(link: &Link, way: Way, reason: Option<String>) {
+    let hearing = &mut link.status.lock().hearing;
+    hearing.way = way;
+    hearing.reason = reason;
+}
+
+impl Link {
+    /// What the server said to a message for other processes: what it refuses, they do not hear of.
+    pub fn heard_of_publishing(&self, reply: &Reply) {
+        if let Err(Failure::Refused(error)) = reply {
+            let text = super::link::server_text(error);
+            let reason =
+                format!("PUBLISH was refused, others do not hear of changes made here: {text}");
+            self.status.lock().hearing.reason = Some(reason);
+        }
+    }
+
+    /// Changes were missed.
+    pub(super) fn note_loss(&self) {
+        self.status.lock().hearing.losses += 1;
+    }
+}
+
+impl Serving<'_> {
+    /// The link is at its end: what it kept current is so no longer.
+    pub(super) fn stop_hearing(&self, end: &End) {
+        let hearing = &mut self.link.status.lock().hearing;
+        if hearing.way == Way::Off {
+            return;
+        }
+        hearing.way = Way::Off;
+        hearing.reason = Some("Redis is not in use".to_owned());
+        if !matches!(end, End::Closed(_) | End::Memory) {
+            hearing.losses += 1;
+        }
+        self.link.port.deafen(clock::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_that_is_wanted_depends_on_namespace_plan_and_option() {
+        let quota = r#""quota":{"commands":1000,"window":"day"}"#;
+        let table = [
+            (
+                r#"{"namespace":"n"}"#.to_owned(),
+                Some(Wish::TrackingOrPubsub),
+            ),
+            ("{}".to_owned(), Some(Wish::Pubsub)),
+            (
+                format!(r#"{{"namespace":"n",{quota}}}"#),
+                Some(Wish::Tracking),
+            ),
+            (format!("{{{quota}}}"), None),
+            (r#"{"invalidation":"off","namespace":"n"}"#.to_owned(), None),
+            (
+                r#"{"invalidation":"tracking"}"#.to_owned(),
+                Some(Wish::Tracking),
+            ),
+            (r#"{"invalidation":"tracking","l1":false}"#.to_owned(), None),
+            (
+                r#"{"invalidation":"pubsub","l1":false}"#.to_owned(),
+                Some(Wish::Pubsub),
+            ),
+        ];
+        for (options, expected) in table {
+            let wish = Wish::of(&Config::parse(&options).expect("sound options"));
+            let wish = Some(wish).filter(|wish| !matches!(wish, Wish::Off(_)));
+            assert_eq!(wish, expected, "{options}");
+        }
+    }
+}
