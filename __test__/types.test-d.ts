@@ -156,8 +156,9 @@ export async function lifecycle(): Promise<void> {
   make(() => new Cache({ namspace: 'x' }))
   // @ts-expect-error a typo among ioredis' names
   make(() => new Cache({ redis: { hots: 'x' } }))
-  // @ts-expect-error arrives with a later version
   make(() => new Cache({ invalidation: 'tracking' }))
+  // @ts-expect-error a typo
+  make(() => new Cache({ invalidation: 'tracing' }))
 }
 
 export function errors(error: unknown): CacheErrorCode | undefined {
