@@ -300,7 +300,12 @@ export interface L2Health {
   in_flight: number
   breaker: 'closed' | 'open' | 'half-open'
   admission: number
-  invalidation: { mode: 'tracking' | 'pubsub' | 'off'; reason: string | null; losses: number; lag_ms: number | null }
+  invalidation: {
+    mode: 'tracking' | 'pubsub' | 'off'
+    reason: string | null
+    losses: number
+    lag_ms: number | null
+  }
 }
 
 export interface QuotaHealth {

@@ -181,7 +181,10 @@ describe('options of the cache', () => {
   })
 
   test('what arrives with a later version says so', () => {
-    refuses({ invalidation: 'on' }, 'Expected `invalidation` to be "auto", "tracking", "pubsub" or "off", got "on"')
+    refuses(
+      { invalidation: 'on' },
+      'Expected `invalidation` to be "auto", "tracking", "pubsub" or "off", got "on"',
+    )
     refuses({ loader: { eagerRefresh: 0.8 } }, /`loader.eagerRefresh` .* later version/)
   })
 })
