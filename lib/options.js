@@ -4,7 +4,7 @@
  * defaults, and the functions that stay on this side. USE_MEMORY_MODE is read here. The `redis` option has a file of
  * its own.
  */
-const { check, checks, describe, expected, isObject, oneOf, readOptions, refused } = require('./checks.js')
+const { check, checks, expected, isObject, oneOf, readOptions, refused } = require('./checks.js')
 const { BREAKER, HEALTH, L1, L2, LOADER, QUOTA, group } = require('./groups.js')
 const { readRedis } = require('./redis-options.js')
 
