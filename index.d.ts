@@ -138,6 +138,19 @@ export interface RedisOptions {
   family?: 0 | 4 | 6 | undefined
   /** Connections to the server at most. Default 1. */
   maxConnections?: number | undefined
+  /** Who knows where the master called `name` is; `host` and `port` are not used then. The port's default is 26379. */
+  sentinels?: readonly ServerAddress[] | null | undefined
+  /** What the sentinels call the master. */
+  name?: string | null | undefined
+  role?: 'master' | undefined
+  sentinelUsername?: string | null | undefined
+  sentinelPassword?: string | null | undefined
+  /** TLS with the sentinels; `tls` is for the master. */
+  sentinelTLS?: TlsOptions | boolean | null | undefined
+  /** Some nodes of a cluster; the others are found. */
+  nodes?: readonly ServerAddress[] | undefined
+  /** Options beside the servers, as for ioredis' Cluster; those of the same name beside it win. */
+  redisOptions?: Omit<RedisOptions, 'nodes' | 'sentinels' | 'redisOptions'> | null | undefined
   /* Options of ioredis whose purpose is served anyway: accepted without effect. */
   autoPipeliningIgnoredCommands?: unknown
   autoResendUnfulfilledCommands?: unknown
@@ -146,12 +159,28 @@ export interface RedisOptions {
   dnsLookup?: unknown
   enableAutoPipelining?: unknown
   enableOfflineQueue?: unknown
+  enableTLSForSentinelMode?: unknown
+  failoverDetector?: unknown
   maxLoadingRetryTime?: unknown
   monitor?: unknown
   noDelay?: unknown
+  preferredSlaves?: unknown
   reconnectOnError?: unknown
+  scaleReads?: unknown
+  sentinelCommandTimeout?: unknown
+  sentinelMaxConnections?: unknown
+  sentinelReconnectStrategy?: unknown
+  sentinelRetryStrategy?: unknown
   showFriendlyErrorStack?: unknown
+  slotsRefreshInterval?: unknown
+  slotsRefreshTimeout?: unknown
   socketTimeout?: unknown
+  updateSentinels?: unknown
+}
+
+export interface ServerAddress {
+  host?: string | undefined
+  port?: number | string | undefined
 }
 
 export interface TlsOptions {

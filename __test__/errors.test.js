@@ -81,7 +81,7 @@ const OPTIONS = [
   [{ redis: { port: 70_000 } }, /Expected `redis\.port` to be .*, got 70000/],
   [{ jitter: 2 }, /Expected `jitter` to be .*, got 2/],
   [{ invalidation: 'push' }, /Expected `invalidation` to be/],
-  [{ redis: { sentinels: [{ host: 'a', port: 1 }] } }, /later version/],
+  [{ redis: { sentinels: [{ host: 'a', port: 1 }] } }, /redis\.name/],
   [{ redis: { stringNumbers: true } }, /stringNumbers/],
   ['redis://localhost', /Expected `options` to be an object/],
   [{ namespace: 7 }, /Expected `namespace` to be a string, got 7/],

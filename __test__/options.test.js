@@ -69,10 +69,14 @@ describe('redis', () => {
     refuses({ redis: { tls: { minVersion: 'TLSv1.3' } } }, /1\.2/)
   })
 
-  test('topologies arrive with a later version', () => {
-    for (const name of ['sentinels', 'nodes', 'name', 'sentinelPassword', 'redisOptions']) {
-      refuses({ redis: { [name]: [] } }, `Expected \`redis.${name}\` to be absent, got an option that arrives with a later version`) // prettier-ignore
-    }
+  test('sentinels and nodes are lists of addresses, and exclude each other', () => {
+    const address = { host: 'a', port: 1 }
+    refuses({ redis: { sentinels: [address] } }, /redis\.name.* to be what the sentinels call the master/)
+    refuses({ redis: { sentinels: [], name: 'm' } }, /redis\.sentinels.* to be an array of \{ host, port \}/)
+    refuses({ redis: { nodes: [{ prot: 1 }] } }, /redis\.nodes\[0\]\.prot/)
+    refuses({ redis: { nodes: [address], sentinels: [address], name: 'm' } }, /got both/)
+    refuses({ redis: { nodes: [address], redisOptions: { nodes: [address] } } }, /beside `redisOptions`/)
+    refuses({ redis: { sentinels: [address], name: 'm', role: 'slave' } }, /a cache has to write/)
   })
 
   test('a client is not its options', () =>

@@ -11,7 +11,6 @@ const {
   dropNulls,
   duration,
   isObject,
-  later,
   oneOf,
   readOptions,
   refuse,
@@ -27,9 +26,10 @@ const { tls } = require('./tls-options.js')
 const IGNORED = words(`
   autoPipeliningIgnoredCommands autoResendUnfulfilledCommands autoResubscribe blockingTimeout
   blockingTimeoutGrace clientInfoTag clusterRetryStrategy commandQueue disableClientInfo disconnectTimeout
-  dnsLookup enableAutoPipelining enableOfflineQueue maxLoadingRetryTime monitor noDelay offlineQueue
-  protocol reconnectOnError scaleReads showFriendlyErrorStack slotsRefreshInterval slotsRefreshTimeout
-  socketTimeout
+  dnsLookup enableAutoPipelining enableOfflineQueue enableTLSForSentinelMode failoverDetector
+  maxLoadingRetryTime monitor noDelay offlineQueue preferredSlaves protocol reconnectOnError scaleReads
+  sentinelCommandTimeout sentinelMaxConnections sentinelReconnectStrategy sentinelRetryStrategy
+  showFriendlyErrorStack slotsRefreshInterval slotsRefreshTimeout socketTimeout updateSentinels
 `)
 
 /** Options of ioredis that would change results, and why each is refused. */
@@ -39,13 +39,8 @@ const REFUSED = {
   readOnly: 'a cache has to write',
   scripts: 'call `command("EVALSHA", …)`',
   natMap: 'addresses are used as they are given',
+  natSentinelMap: 'addresses are used as they are given',
 }
-
-const LATER = words(`
-  enableTLSForSentinelMode failoverDetector name natSentinelMap nodes preferredSlaves redisOptions role
-  sentinelCommandTimeout sentinelMaxConnections sentinelPassword sentinelReconnectStrategy
-  sentinelRetryStrategy sentinelTLS sentinelUsername sentinels updateSentinels
-`)
 
 /** @type {Check} Accepts the decimal strings that come from environment variables, as ioredis does. */
 function port(value, path) {
@@ -79,6 +74,21 @@ function url(value, path) {
   )
 }
 
+/** @type {Check} ioredis' default is the master too. */
+function role(value, path) {
+  if (value !== 'master')
+    throw refused(`Expected \`${path}\` to be "master", got ${describeType(value)}; a cache has to write`)
+}
+
+/** @type {Check} */
+function servers(value, path) {
+  if (!Array.isArray(value) || value.length === 0)
+    throw refused(`Expected \`${path}\` to be an array of { host, port }, got ${describeType(value)}`)
+  return value.map((each, index) =>
+    readOptions(dropNulls(each), `${path}[${index}]`, { host: checks.text, port }),
+  )
+}
+
 const string = secret('a string', (value) => typeof value === 'string')
 
 /** @type {Record<string, Check>} */
@@ -109,13 +119,34 @@ const USED = {
   keyPrefix: check('a string', (value) => typeof value === 'string'),
   family: oneOf(0, 4, 6),
   maxConnections: checks.count,
+  sentinels: servers,
+  name: checks.text,
+  role,
+  sentinelUsername: string,
+  sentinelPassword: string,
+  sentinelTLS: tls,
+  nodes: servers,
 }
 
 const REDIS = {
   ...USED,
-  ...Object.fromEntries(LATER.map((name) => [name, later])),
   ...Object.fromEntries(IGNORED.map((name) => [name, () => undefined])),
   ...Object.fromEntries(Object.entries(REFUSED).map(([name, reason]) => [name, refuse(reason)])),
+}
+
+/** What `redisOptions` may hold: everything but the servers. */
+const NODE = {
+  ...REDIS,
+  ...Object.fromEntries(
+    words('nodes sentinels').map((name) => [name, refuse('give it beside `redisOptions`')]),
+  ),
+}
+
+/** @param {Record<string, any>} read */
+function checkTopology({ sentinels, nodes, name }) {
+  if (sentinels && nodes) throw refused('Expected `redis` to have `sentinels` or `nodes`, got both')
+  if (sentinels && !name)
+    throw refused('Expected `redis.name` to be what the sentinels call the master, got undefined')
 }
 
 /** Beyond every deadline, which is then the only bound. */
@@ -144,7 +175,11 @@ function readRedis(value) {
     )
   if (typeof value['sendCommand'] === 'function')
     throw refused('Expected `redis` to be a URL or options, got a client; pass what it was made with')
-  const read = readOptions(dropNulls(value), 'redis', REDIS)
+  const { redisOptions, ...own } = value
+  const node =
+    redisOptions === undefined ? {} : readOptions(dropNulls(redisOptions), 'redis.redisOptions', NODE)
+  const read = { ...node, ...readOptions(dropNulls(own), 'redis', REDIS) }
+  checkTopology(read)
   const { retryStrategy, credentials, commandTimeout, ...config } = read
   if (value['maxRetriesPerRequest'] === null) config['maxRetriesPerRequest'] = NO_BOUND
   if (retryStrategy) config['retryStrategy'] = true

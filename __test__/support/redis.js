@@ -5,6 +5,7 @@
 
 const { spawn } = require('node:child_process')
 const { once } = require('node:events')
+const fs = require('node:fs')
 const net = require('node:net')
 const path = require('node:path')
 const { temporaryFolder } = require('./child.js')
@@ -80,7 +81,10 @@ class RedisServer {
 
   /** Starts the process, with further words on its command line, and waits until it answers. */
   async start(more = []) {
-    const words = [...serverArguments(this.#options, this.#folder), ...more]
+    const own = this.#options.config
+      ? [this.#writeConfig(this.#options.config), ...(this.#options.args ?? [])]
+      : serverArguments(this.#options, this.#folder)
+    const words = [...own, ...more]
     const [program, ...rest] = [...(this.#options.on ?? []), 'redis-server', ...words]
     this.#child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] })
     running.add(this.#child)
@@ -98,6 +102,13 @@ class RedisServer {
     }
   }
 
+  /** A file, since a sentinel keeps its state there. */
+  #writeConfig(lines) {
+    const file = path.join(this.#folder, 'server.conf')
+    fs.writeFileSync(file, [`dir ${this.#folder}`, ...lines, ''].join('\n'))
+    return file
+  }
+
   async #answers() {
     if (this.#child.exitCode !== null) throw new Error('It has exited')
     this.#client = await this.connect()
@@ -112,14 +123,20 @@ class RedisServer {
     return connect({ port, ...(secure && { tls: secure }), ...(password !== undefined && { password }) })
   }
 
+  /** The client for assertions; a new one if the server hung up on the last, as it does when its role changes. */
+  async #asserting() {
+    if (this.#client.isClosed) this.#client = await this.connect()
+    return this.#client
+  }
+
   /** One command for an assertion, with replies as text. */
-  command(...words) {
-    return this.#client.command(...words)
+  async command(...words) {
+    return (await this.#asserting()).command(...words)
   }
 
   /** One command for an assertion, with replies as Buffers. */
-  buffers(...words) {
-    return this.#client.buffers(...words)
+  async buffers(...words) {
+    return (await this.#asserting()).buffers(...words)
   }
 
   /** A field of INFO as text. */
@@ -176,7 +193,7 @@ class RedisServer {
 /**
  * A running redis-server. `port` (default: a free one), `password`, `tls` (what makeCertificates answers),
  * `clientCertificates` (required ones), `unixsocket`, `databases`, `persist` (what is acknowledged survives `restart`),
- * `args` (further words of the command line), `on` (what runs a program on another host: then it is spoken to through its
+ * `args` (further words of the command line), `config` (the lines of a configuration file instead of all of these), `on` (what runs a program on another host: then it is spoken to through its
  * unix socket).
  */
 async function startRedis(options = {}) {

@@ -103,6 +103,10 @@ class RawClient {
     return asText(await this.buffers(...words))
   }
 
+  get isClosed() {
+    return this.#socket.destroyed
+  }
+
   close() {
     this.#socket.destroy()
   }

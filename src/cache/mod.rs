@@ -40,16 +40,17 @@ use self::{
 };
 use crate::{
     clock,
-    config::Config,
+    config::{Config, Topology},
     entry::Entry,
     error::{CacheError, Code},
     generations::Generations,
     l1::L1,
     l2::{
         Control, Link, Setting,
-        dialer::Network,
+        dialer::{Locate, Network},
         link::server_text,
         port::{Failure, Operation, Request, Settle, once},
+        sentinel::Sentinels,
         supervisor,
         tls::TlsContext,
     },
@@ -147,15 +148,26 @@ impl Cache {
         });
         notices.register_log();
         if let Some(((link, controls), redis)) = linked {
+            let sentinels = match &redis.topology {
+                Topology::Sentinels(given) => Some(Sentinels::new(given.clone(), &redis)?),
+                Topology::Single(_) | Topology::Cluster(_) => None,
+            };
+            let place: Arc<dyn Locate> = match (&sentinels, &redis.topology) {
+                (Some(sentinels), _) => Arc::<Sentinels>::clone(sentinels),
+                (None, Topology::Single(endpoint)) => Arc::new(endpoint.clone()),
+                (None, _) => unreachable!(),
+            };
             let dial = Network {
                 redis: Arc::clone(&redis),
-                tls,
+                tls: tls.map(Arc::new),
+                place,
             };
             let setting = Setting {
                 config,
                 redis,
                 application: notices,
                 dial: Arc::new(dial),
+                sentinels,
                 listener: Arc::new(Ear(Arc::downgrade(&cache))),
             };
             supervisor::start(runtime, link, controls, setting);

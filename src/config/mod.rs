@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 pub use self::{
     guards::{Breaker, Connections, Health, Quota, Window},
-    redis::{Endpoint, Family, Redis, Tls},
+    redis::{Endpoint, Family, Redis, Sentinels, Tls, Topology},
     secret::Secret,
     tiers::{Format, L1, L2, Loader, SoftTimeout},
 };

@@ -30,6 +30,48 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Which servers there are. `Display` is what logs and `health()` show before one of them is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Topology {
+    /// One.
+    Single(Endpoint),
+    /// The master that sentinels name.
+    Sentinels(Sentinels),
+    /// The masters of a cluster; these are some of its nodes.
+    Cluster(Vec<Endpoint>),
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |nodes: &[Endpoint]| {
+            let texts: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+            texts.join(",")
+        };
+        match self {
+            Self::Single(endpoint) => endpoint.fmt(f),
+            Self::Sentinels(sentinels) => {
+                write!(f, "{} of {}", sentinels.name, list(&sentinels.nodes))
+            }
+            Self::Cluster(nodes) => f.write_str(&list(nodes)),
+        }
+    }
+}
+
+/// Who knows where the master is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sentinels {
+    /// Where they are.
+    pub nodes: Vec<Endpoint>,
+    /// What they call the master.
+    pub name: String,
+    /// The ACL user at the sentinels.
+    pub username: Option<String>,
+    /// The password at the sentinels.
+    pub password: Option<Secret>,
+    /// How TLS is spoken with the sentinels; `None` for plain text.
+    pub tls: Option<Tls>,
+}
+
 /// Which kinds of address are used; in the options 0, 4 or 6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(try_from = "u8", into = "u8")]
@@ -101,8 +143,8 @@ impl Default for Tls {
     reason = "each is an option of its own"
 )]
 pub struct Redis {
-    /// Where the server is.
-    pub endpoint: Endpoint,
+    /// Which servers there are.
+    pub topology: Topology,
     /// The ACL user; `None` is the server's default user.
     pub username: Option<String>,
     /// The password, if there is one.

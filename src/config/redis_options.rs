@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::{
-    Endpoint, Family, Redis, Secret, Tls,
+    Endpoint, Family, Redis, Secret, Sentinels, Tls, Topology,
     millis::{always, switch},
     url,
 };
@@ -14,19 +14,13 @@ use crate::error::{CacheError, Code};
 
 const HOST: &str = "localhost";
 const PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26_379;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 impl From<RedisOptions> for Redis {
-    fn from(options: RedisOptions) -> Self {
-        let endpoint = match options.path {
-            Some(path) => Endpoint::Unix(PathBuf::from(path)),
-            None => Endpoint::Tcp {
-                host: options.host.unwrap_or_else(|| HOST.to_owned()),
-                port: options.port.unwrap_or(PORT),
-            },
-        };
+    fn from(mut options: RedisOptions) -> Self {
         Self {
-            endpoint,
+            topology: options.topology(),
             username: options.username,
             password: options.password,
             db: options.db.unwrap_or_default(),
@@ -81,6 +75,39 @@ pub(super) struct RedisOptions {
     pub(super) key_prefix: Option<String>,
     family: Option<Family>,
     max_connections: u32,
+    sentinels: Vec<Node>,
+    name: Option<String>,
+    sentinel_username: Option<String>,
+    sentinel_password: Option<Secret>,
+    #[serde(rename = "sentinelTLS", with = "switch")]
+    sentinel_tls: Option<Tls>,
+    nodes: Vec<Node>,
+}
+
+/// A server among several.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Node {
+    host: Option<String>,
+    port: Option<u16>,
+}
+
+impl Node {
+    fn at(self, port: u16) -> Endpoint {
+        Endpoint::Tcp {
+            host: self
+                .host
+                .map_or_else(|| HOST.to_owned(), |host| bare(&host)),
+            port: self.port.unwrap_or(port),
+        }
+    }
+}
+
+/// A host without the brackets of an IPv6 address.
+fn bare(host: &str) -> String {
+    host.trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned()
 }
 
 impl Default for RedisOptions {
@@ -105,11 +132,41 @@ impl Default for RedisOptions {
             key_prefix: None,
             family: None,
             max_connections: 1,
+            sentinels: Vec::new(),
+            name: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            sentinel_tls: None,
+            nodes: Vec::new(),
         }
     }
 }
 
 impl RedisOptions {
+    fn topology(&mut self) -> Topology {
+        if !self.nodes.is_empty() {
+            let nodes = std::mem::take(&mut self.nodes).into_iter();
+            return Topology::Cluster(nodes.map(|node| node.at(PORT)).collect());
+        }
+        if !self.sentinels.is_empty() {
+            let nodes = std::mem::take(&mut self.sentinels).into_iter();
+            return Topology::Sentinels(Sentinels {
+                nodes: nodes.map(|node| node.at(SENTINEL_PORT)).collect(),
+                name: self.name.take().unwrap_or_default(),
+                username: self.sentinel_username.take(),
+                password: self.sentinel_password.take(),
+                tls: self.sentinel_tls.take(),
+            });
+        }
+        Topology::Single(match self.path.take() {
+            Some(path) => Endpoint::Unix(PathBuf::from(path)),
+            None => Endpoint::Tcp {
+                host: self.host.take().unwrap_or_else(|| HOST.to_owned()),
+                port: self.port.unwrap_or(PORT),
+            },
+        })
+    }
+
     /// Fills from the URL what the other keys leave open.
     ///
     /// # Errors
@@ -138,14 +195,12 @@ impl RedisOptions {
 
     /// Fills in what is still open, so that two ways to say the same are equal. A path wins over a host, as in ioredis.
     pub(super) fn settled(self) -> Self {
-        let bare = |host: String| {
-            host.trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned()
-        };
         let tcp = self.path.is_none();
         Self {
-            host: tcp.then(|| self.host.map_or_else(|| HOST.to_owned(), bare)),
+            host: tcp.then(|| {
+                self.host
+                    .map_or_else(|| HOST.to_owned(), |host| bare(&host))
+            }),
             port: tcp.then(|| self.port.unwrap_or(PORT)),
             family: tcp.then(|| self.family.unwrap_or_default()),
             db: self.db.or(Some(0)),

@@ -14,11 +14,37 @@ fn redis(options: &Value) -> Redis {
         .expect("redis was given")
 }
 
-fn tcp(host: &str, port: u16) -> Endpoint {
+fn tcp(host: &str, port: u16) -> Topology {
+    Topology::Single(node(host, port))
+}
+
+fn node(host: &str, port: u16) -> Endpoint {
     Endpoint::Tcp {
         host: host.to_owned(),
         port,
     }
+}
+
+#[test]
+fn sentinels_and_nodes_have_ports_of_their_own() {
+    let options = json!({
+        "sentinels": [{ "host": "[::1]" }, { "host": "b", "port": 1 }], "name": "m", "sentinelPassword": "CANARY",
+        "sentinelTLS": true, "password": "p",
+    });
+    let given = redis(&options);
+    assert_eq!(given.topology.to_string(), "m of [::1]:26379,b:1");
+    let Topology::Sentinels(sentinels) = given.topology else {
+        panic!("sentinels were given");
+    };
+    assert_eq!(sentinels.nodes, [node("::1", 26_379), node("b", 1)]);
+    assert_eq!(sentinels.tls, Some(Tls::default()));
+    assert_eq!(
+        sentinels.password.as_ref().map(Secret::expose),
+        Some("CANARY")
+    );
+    let nodes = json!({ "nodes": [{ "host": "a" }, { "port": 7_000 }] });
+    let expected = Topology::Cluster(vec![node("a", 6_379), node("localhost", 7_000)]);
+    assert_eq!(redis(&nodes).topology, expected);
 }
 
 #[test]
@@ -162,8 +188,8 @@ fn the_options_override_the_parts_of_the_url() {
         "url": "rediss://app:old@h.example:6390/3?family=6", "host": "[::1]", "port": 7_000, "username": "me",
         "password": "new", "db": 0, "family": 4, "tls": { "servername": "real.example", "rejectUnauthorized": false },
     }));
-    assert_eq!(given.endpoint, tcp("::1", 7_000));
-    assert_eq!(given.endpoint.to_string(), "[::1]:7000");
+    assert_eq!(given.topology, tcp("::1", 7_000));
+    assert_eq!(given.topology.to_string(), "[::1]:7000");
     assert_eq!(
         (given.username.as_deref(), given.db, given.family),
         (Some("me"), 0, Family::V4)
@@ -177,7 +203,7 @@ fn the_options_override_the_parts_of_the_url() {
     let url =
         json!({ "url": "rediss://app:old@h.example:6390/3?family=6", "connectTimeout": 1_000 });
     let url = redis(&url);
-    assert_eq!(url.endpoint, tcp("h.example", 6390));
+    assert_eq!(url.topology, tcp("h.example", 6390));
     assert_eq!(
         (url.username.as_deref(), url.db, url.family),
         (Some("app"), 3, Family::V6)
@@ -191,21 +217,21 @@ fn the_options_override_the_parts_of_the_url() {
 #[cfg(unix)]
 #[test]
 fn a_path_wins_over_a_host_and_a_host_over_the_urls_socket() {
-    let socket = Endpoint::Unix(PathBuf::from("/run/redis.sock"));
+    let socket = Topology::Single(Endpoint::Unix(PathBuf::from("/run/redis.sock")));
     assert_eq!(
-        redis(&json!({ "path": "/run/redis.sock", "host": "h" })).endpoint,
+        redis(&json!({ "path": "/run/redis.sock", "host": "h" })).topology,
         socket
     );
     assert_eq!(
-        redis(&json!({ "path": "/run/redis.sock", "url": "redis://h" })).endpoint,
+        redis(&json!({ "path": "/run/redis.sock", "url": "redis://h" })).topology,
         socket
     );
     assert_eq!(
-        redis(&json!({ "url": "unix:///run/redis.sock" })).endpoint,
+        redis(&json!({ "url": "unix:///run/redis.sock" })).topology,
         socket
     );
     assert_eq!(
-        redis(&json!({ "url": "unix:///run/redis.sock", "host": "h" })).endpoint,
+        redis(&json!({ "url": "unix:///run/redis.sock", "host": "h" })).topology,
         tcp("h", 6379)
     );
     assert_eq!(socket.to_string(), "/run/redis.sock");
@@ -267,7 +293,7 @@ fn a_secret_is_nowhere_to_be_seen() {
         format!("{config:?}"),
         format!("{config:#?}"),
         config.fingerprint.clone(),
-        redis.endpoint.to_string(),
+        redis.topology.to_string(),
         format!("{password}{password:?}"),
     ];
     for text in shown {

@@ -6,6 +6,7 @@
 //! length in 2 bytes and its name without the namespace, or a pattern without the namespace. Numbers are big-endian.
 
 use std::{
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -13,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt;
 use redis::{Cmd, Pipeline, ProtocolVersion, aio::PubSub};
 use tokio::time::{sleep, timeout};
 
@@ -24,6 +24,7 @@ use super::{
     handshake::{self, Memory, Refusal},
     hearing::Way,
     status::LastError,
+    subscription::hear,
 };
 use crate::{
     clock,
@@ -36,9 +37,6 @@ const MAGIC: &[u8; 3] = b"ek\x01";
 const CHANNEL: &str = "~inv";
 /// How long connecting and subscribing may take.
 const ALLOWANCE: Duration = Duration::from_secs(5);
-/// How long the socket may be silent before it is asked whether it lives, and how long that may take.
-const SILENCE: Duration = Duration::from_secs(10);
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// What was changed, names without the namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,7 +220,14 @@ pub(super) async fn listen(link: Arc<Link>, setting: Setting, protocol: Protocol
                 enter(&link, Way::Pubsub, None);
                 // What was read before is as of then.
                 setting.listener.missed();
-                hear(&link, &setting, channel).await;
+                let pinged = || {
+                    link.counters.l2_commands.fetch_add(1, Relaxed);
+                };
+                let take = |bytes: &[u8]| {
+                    take(&link, &setting, bytes);
+                    ControlFlow::Continue(())
+                };
+                hear(channel, pinged, take).await;
                 backoff.lost(clock::now());
                 link.note_loss();
                 enter(
@@ -273,24 +278,6 @@ async fn subscribe(
         .await
         .map_err(refused)?;
     Ok(channel)
-}
-
-/// Until the socket breaks, or falls silent.
-async fn hear(link: &Link, setting: &Setting, channel: PubSub) {
-    let (mut sink, mut messages) = channel.split();
-    loop {
-        match timeout(SILENCE, messages.next()).await {
-            Ok(Some(message)) => take(link, setting, message.get_payload_bytes()),
-            Ok(None) => return,
-            Err(_) => {
-                link.counters.l2_commands.fetch_add(1, Relaxed);
-                let pong = timeout(ANSWER, sink.ping::<redis::Value>()).await;
-                if !pong.is_ok_and(|pong| pong.is_ok()) {
-                    return;
-                }
-            }
-        }
-    }
 }
 
 fn take(link: &Link, setting: &Setting, bytes: &[u8]) {

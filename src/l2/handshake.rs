@@ -109,6 +109,7 @@ pub async fn connect(
     // What is left of the allowance is for HELLO, and for telling what took so long.
     let dialed = setting.dial.dial(&mut memory.last_good, allowance * 4 / 5);
     let dialed = dialed.await?;
+    link.status.lock().endpoint.clone_from(&dialed.endpoint);
     for warning in &*dialed.warnings {
         tracing::debug!(cache = link.cache, event = "tls", "Redis TLS: {warning}");
     }
@@ -223,11 +224,8 @@ async fn ask_server(
     if let Some(name) = setting.redis.connection_name.as_ref().filter(|_| name) {
         pipeline.cmd("CLIENT").arg("SETNAME").arg(name);
     }
-    pipeline.cmd(if setting.redis.ready_check {
-        "INFO"
-    } else {
-        "PING"
-    });
+    let asks = setting.redis.ready_check || setting.sentinels.is_some();
+    pipeline.cmd(if asks { "INFO" } else { "PING" });
     match exchange(link, setting, connection, &pipeline).await?.pop() {
         Some(Value::ServerError(error)) => {
             let text = server_text(&error);

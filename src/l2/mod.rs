@@ -13,9 +13,12 @@ mod condition;
 pub mod dialer;
 pub mod handshake;
 pub mod hearing;
+pub mod inquiry;
 pub mod link;
 pub mod port;
+pub mod sentinel;
 pub mod status;
+mod subscription;
 pub mod supervisor;
 pub mod tls;
 pub mod tracking;
@@ -38,6 +41,7 @@ use self::{
     hearing::Hearing,
     link::meaning_of,
     port::{Failure, Port, Reply},
+    sentinel::Sentinels,
     status::Status,
 };
 use crate::{
@@ -153,6 +157,8 @@ pub enum Control {
     Connect,
     /// The link of this generation answers one question with the answer to another: it is to be made anew.
     Renew(u64),
+    /// The server is elsewhere now.
+    Moved,
     /// Memory mode is forced (`true`) or left.
     MemoryMode(bool),
     /// Finish what is in flight, at most a second, and stop for good.
@@ -212,7 +218,7 @@ impl Link {
             port: Port::new(),
             journal: Mutex::new(Journal::new()),
             status: Mutex::new(Status::new(
-                redis.endpoint.to_string(),
+                redis.topology.to_string(),
                 Hearing::new(config),
             )),
             state: latest::Sender::new(LinkState::Idle),
@@ -351,6 +357,8 @@ pub struct Setting {
     pub application: Arc<dyn Application>,
     /// The way to the server.
     pub dial: Arc<dyn Dial>,
+    /// Who knows where it is, if somebody does.
+    pub sentinels: Option<Arc<Sentinels>>,
     /// Who hears of what others change.
     pub listener: Arc<dyn Listener>,
 }

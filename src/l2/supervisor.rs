@@ -18,11 +18,13 @@ use std::{
 use redis::ProtocolVersion;
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinSet,
     time::sleep,
 };
 
 use super::{
     Control, Event, Link, Question, Setting, barrier,
+    dialer::ResetOnDrop,
     handshake::{self, Memory, Refusal},
     hearing,
     link::{Connection, End, Lasting, Serving, note_refusal, refuse_queued},
@@ -73,6 +75,8 @@ pub struct Supervisor {
     grace_until: u64,
     lost_at: Option<u64>,
     repeats: Repeats,
+    /// What tells where the server is, while there is a link or one is wanted.
+    followers: JoinSet<()>,
 }
 
 /// Starts the task that owns `link`. A link that is neither lazy nor in memory mode lets operations wait for its
@@ -109,6 +113,7 @@ pub fn start(
         grace_until,
         lost_at: None,
         repeats: Repeats::new(),
+        followers: JoinSet::new(),
     };
     runtime.spawn(supervisor.run(phase));
 }
@@ -128,6 +133,7 @@ impl Supervisor {
 
     async fn idle(&mut self) -> Phase {
         self.link.step(Step::Parked);
+        self.followers.shutdown().await;
         if !self.link.port.is_open() {
             refuse_queued(&self.link, &Failure::Unavailable);
         }
@@ -136,7 +142,7 @@ impl Supervisor {
                 control = self.controls.recv() => match control {
                     Some(Control::Connect) if self.link.port.is_open() => break,
                     Some(Control::MemoryMode(false)) => break,
-                    Some(Control::Connect | Control::Renew(_)) => (),
+                    Some(Control::Connect | Control::Renew(_) | Control::Moved) => (),
                     Some(Control::MemoryMode(true)) => self.link.port.shut(),
                     Some(Control::Close(done)) => return Phase::Closed(Some(done)),
                     None => return Phase::Closed(None),
@@ -152,6 +158,14 @@ impl Supervisor {
 
     /// Waits out one attempt; operations that came first wait with it, but no longer than the grace.
     async fn connecting(&mut self) -> Phase {
+        if let Some(sentinels) = self
+            .setting
+            .sentinels
+            .as_ref()
+            .filter(|_| self.followers.is_empty())
+        {
+            self.followers = sentinels.follow(&self.link);
+        }
         self.link.step(Step::Wanted);
         self.link.step(Step::Due);
         self.backoff.started(clock::now());
@@ -482,6 +496,7 @@ impl From<Refusal> for Interrupted {
 fn interrupt(control: Option<Control>) -> Option<Phase> {
     match control {
         Some(Control::Connect | Control::MemoryMode(false) | Control::Renew(_)) => None,
+        Some(Control::Moved) => Some(Phase::Connecting),
         Some(Control::MemoryMode(true)) => Some(Phase::Idle),
         Some(Control::Close(done)) => Some(Phase::Closed(Some(done))),
         None => Some(Phase::Closed(None)),
@@ -502,11 +517,15 @@ async fn establish(
         return Err(timed_out(setting, allowance).into());
     };
     let mut connection = connected?;
+    // What it was not seen to do, it must not do later either.
+    let unfinished = ResetOnDrop::new(&connection.reset);
     link.step(Step::Greeted);
     match recover(link, setting, &mut connection, memory, spread).await {
-        Ok(()) => Ok(connection),
+        Ok(()) => {
+            unfinished.keep();
+            Ok(connection)
+        }
         Err(refusal) => {
-            // What it was not seen to do, it must not do later either.
             connection.abandon().await;
             Err(refusal.into())
         }

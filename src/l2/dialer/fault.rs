@@ -38,7 +38,7 @@ impl fmt::Display for DialError {
 impl std::error::Error for DialError {}
 
 impl DialError {
-    pub(super) fn new(class: Class, code: &'static str, message: impl Into<String>) -> Self {
+    pub(in crate::l2) fn new(class: Class, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             class,
             code,
@@ -47,7 +47,7 @@ impl DialError {
         }
     }
 
-    pub(super) fn hint(mut self, hint: &'static str) -> Self {
+    pub(in crate::l2) fn hint(mut self, hint: &'static str) -> Self {
         self.hint = Some(hint);
         self
     }

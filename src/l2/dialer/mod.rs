@@ -10,6 +10,7 @@ pub(super) mod socket;
 use std::{
     collections::VecDeque,
     fmt,
+    future::ready,
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
@@ -24,7 +25,7 @@ use tokio::{
 
 pub use self::{
     fault::DialError,
-    socket::{Activity, ResetHandle, Transport},
+    socket::{Activity, ResetHandle, ResetOnDrop, Transport},
 };
 use self::{
     fault::Step,
@@ -47,8 +48,8 @@ pub struct Dialed {
     pub activity: Arc<Activity>,
     /// How it ends.
     pub reset: ResetHandle,
-    /// The address that answered, or the path.
-    pub peer: String,
+    /// Whom it is to.
+    pub endpoint: String,
     /// What could not be read of the authorities to trust.
     pub warnings: Arc<[String]>,
 }
@@ -56,8 +57,20 @@ pub struct Dialed {
 impl fmt::Debug for Dialed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dialed")
-            .field("peer", &self.peer)
+            .field("endpoint", &self.endpoint)
             .finish_non_exhaustive()
+    }
+}
+
+/// Where the server is at the moment.
+pub trait Locate: Send + Sync {
+    /// The endpoint to connect to, found within `allowance`.
+    fn locate(&self, allowance: Duration) -> BoxFuture<'_, Result<Endpoint, DialError>>;
+}
+
+impl Locate for Endpoint {
+    fn locate(&self, _allowance: Duration) -> BoxFuture<'_, Result<Endpoint, DialError>> {
+        ready(Ok(self.clone())).boxed()
     }
 }
 
@@ -71,12 +84,14 @@ pub trait Dial: Send + Sync {
     ) -> BoxFuture<'a, Result<Dialed, DialError>>;
 }
 
-/// Dials the endpoint of `redis`.
+/// Dials whatever is at a place.
 pub struct Network {
-    /// Where to, and how.
+    /// How.
     pub redis: Arc<Redis>,
     /// How to secure it.
-    pub tls: Option<TlsContext>,
+    pub tls: Option<Arc<TlsContext>>,
+    /// Where to.
+    pub place: Arc<dyn Locate>,
 }
 
 impl Dial for Network {
@@ -85,7 +100,13 @@ impl Dial for Network {
         last_good: &'a mut Option<IpAddr>,
         allowance: Duration,
     ) -> BoxFuture<'a, Result<Dialed, DialError>> {
-        dial_within(&self.redis, self.tls.as_ref(), last_good, allowance).boxed()
+        async move {
+            let until = Instant::now() + allowance;
+            let endpoint = self.place.locate(allowance).await?;
+            let left = until.saturating_duration_since(Instant::now());
+            dial_within(&self.redis, &endpoint, self.tls.as_deref(), last_good, left).await
+        }
+        .boxed()
     }
 }
 
@@ -97,6 +118,7 @@ impl Dial for Network {
 /// Why there is no connection: of several addresses' reasons the one that tells most.
 pub async fn dial_within(
     redis: &Redis,
+    endpoint: &Endpoint,
     tls: Option<&TlsContext>,
     last_good: &mut Option<IpAddr>,
     allowance: Duration,
@@ -106,7 +128,7 @@ pub async fn dial_within(
         tls,
         until: Instant::now() + allowance,
     };
-    let result = match &redis.endpoint {
+    let result = match endpoint {
         Endpoint::Unix(path) => dialer.dial_path(path).await,
         Endpoint::Tcp { host, port } => dialer.dial_host(host, *port, last_good).await,
     };
@@ -118,10 +140,11 @@ pub async fn dial_within(
     let warnings = tls.map(TlsContext::warnings);
     result
         .map(|dialed| Dialed {
+            endpoint: endpoint.to_string(),
             warnings: warnings.unwrap_or_default(),
             ..dialed
         })
-        .map_err(|error| error.at(&redis.endpoint))
+        .map_err(|error| error.at(endpoint))
 }
 
 /// What is the same for every address.
@@ -136,13 +159,7 @@ impl Dialer<'_> {
         let handshake = self.prepare("localhost").await?;
         let stream = timed(Step::Connect, self.until, connect_path(path)).await?;
         let stream = stream.map_err(|error| DialError::of(&error))?;
-        secure(
-            Socket::new(stream),
-            handshake.as_ref(),
-            self.until,
-            path.display().to_string(),
-        )
-        .await
+        secure(Socket::new(stream), handshake.as_ref(), self.until).await
     }
 
     async fn dial_host(
@@ -218,7 +235,7 @@ impl Dialer<'_> {
         let stream = timed(Step::Connect, accept_until, TcpStream::connect(address)).await?;
         let stream = stream.map_err(|error| DialError::of(&error))?;
         tune(&stream, self.redis.keep_alive);
-        secure(Socket::new(stream), handshake, until, address.to_string()).await
+        secure(Socket::new(stream), handshake, until).await
     }
 }
 
@@ -236,7 +253,6 @@ async fn secure<S: Resettable>(
     socket: Socket<S>,
     handshake: Option<&Handshake>,
     until: Instant,
-    peer: String,
 ) -> Result<Dialed, DialError> {
     let (activity, reset) = (socket.activity(), socket.reset());
     let stream: Box<dyn Transport> = match handshake {
@@ -250,7 +266,7 @@ async fn secure<S: Resettable>(
         stream,
         activity,
         reset,
-        peer,
+        endpoint: String::new(),
         warnings: Arc::default(),
     })
 }
@@ -263,7 +279,7 @@ pub(super) fn dialed_in_memory(stream: impl Resettable) -> Dialed {
         activity: socket.activity(),
         reset: socket.reset(),
         stream: Box::new(socket),
-        peer: "memory".to_owned(),
+        endpoint: "memory".to_owned(),
         warnings: Arc::default(),
     }
 }

@@ -95,6 +95,30 @@ impl ResetHandle {
     }
 }
 
+/// Resets a socket whose use was cancelled before anybody kept it.
+pub struct ResetOnDrop(Option<ResetHandle>);
+
+impl ResetOnDrop {
+    /// For the socket of this handle.
+    #[must_use]
+    pub fn new(handle: &ResetHandle) -> Self {
+        Self(Some(handle.clone()))
+    }
+
+    /// The socket is kept.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for ResetOnDrop {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.abort();
+        }
+    }
+}
+
 /// A stream that can be told to end with a reset.
 pub(in crate::l2) trait Resettable: Transport + 'static {
     fn reset_on_drop(&self);

@@ -235,6 +235,7 @@ impl<'a> Serving<'a> {
                     self.end = Some(End::Lost(out_of_step()));
                 }
             }
+            Control::Moved => self.end = Some(End::Role(elsewhere())),
             Control::MemoryMode(true) => self.end = Some(End::Memory),
             Control::Close(done) => self.end = Some(End::Closed(done)),
         }
@@ -357,6 +358,10 @@ async fn flush_time(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+fn elsewhere() -> LastError {
+    LastError::new("EMOVED", "another server is the master now")
 }
 
 fn broken() -> LastError {

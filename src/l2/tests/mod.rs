@@ -80,6 +80,7 @@ impl Story {
             redis,
             application: Arc::<Ear>::clone(&ear),
             dial: Arc::new(Road(Arc::clone(&server))),
+            sentinels: None,
             listener: Arc::<Ear>::clone(&ear),
         };
         supervisor::start(&Handle::current(), Arc::clone(&link), controls, setting);

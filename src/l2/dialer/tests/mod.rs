@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Topology};
 
 mod authority;
 #[cfg(target_os = "linux")]
@@ -25,6 +25,13 @@ fn at(port: u16) -> Redis {
     redis(&json!({ "host": "127.0.0.1", "port": port }))
 }
 
+fn endpoint_of(redis: &Redis) -> Endpoint {
+    let Topology::Single(endpoint) = &redis.topology else {
+        panic!("one server was given: {}", redis.topology);
+    };
+    endpoint.clone()
+}
+
 async fn listen() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -33,7 +40,8 @@ async fn listen() -> (TcpListener, u16) {
 
 async fn try_dial(redis: &Redis) -> Result<Dialed, DialError> {
     let tls = redis.tls.as_ref().map(|tls| TlsContext::new(tls).unwrap());
-    dial_within(redis, tls.as_ref(), &mut None, Duration::from_secs(10)).await
+    let (endpoint, allowance) = (endpoint_of(redis), Duration::from_secs(10));
+    dial_within(redis, &endpoint, tls.as_ref(), &mut None, allowance).await
 }
 
 async fn refused(redis: &Redis) -> DialError {
@@ -52,5 +60,6 @@ async fn dial(
     tls: Option<&TlsContext>,
     last_good: &mut Option<IpAddr>,
 ) -> Result<Dialed, DialError> {
-    dial_within(redis, tls, last_good, redis.connect_timeout).await
+    let endpoint = endpoint_of(redis);
+    dial_within(redis, &endpoint, tls, last_good, redis.connect_timeout).await
 }

@@ -198,9 +198,15 @@ async fn a_port_that_waits_for_plain_text_is_given_up_in_time_with_a_hint() {
     context.handshake("localhost").await.unwrap();
     let start = Instant::now();
     let allowance = Duration::from_millis(400);
-    let error = dial_within(&redis, Some(&context), &mut None, allowance)
-        .await
-        .unwrap_err();
+    let error = dial_within(
+        &redis,
+        &endpoint_of(&redis),
+        Some(&context),
+        &mut None,
+        allowance,
+    )
+    .await
+    .unwrap_err();
     let took = start.elapsed();
     assert!(
         took >= allowance && took < Duration::from_millis(700),
