@@ -183,6 +183,7 @@ export interface ServerAddress {
   port?: number | string | undefined
 }
 
+/** `ca`, `cert` and `key` are PEM text or the paths of files with it (`/…`, `./…`), which are read at every connect. */
 export interface TlsOptions {
   ca?: string | Buffer | readonly (string | Buffer)[] | undefined
   cert?: string | Buffer | undefined

@@ -9,7 +9,7 @@ use std::{
 use rustls::{Error as TlsError, client::VerifierBuilderError, pki_types::InvalidDnsNameError};
 
 use super::causes::{PLAIN_PORT, TLS_PORT, of_system, of_tls};
-use crate::{config::Endpoint, resilience::backoff::Class};
+use crate::{config::Endpoint, error::CacheError, resilience::backoff::Class};
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,10 @@ impl DialError {
         let inner = error.get_ref();
         if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<TlsError>()) {
             return of_tls(tls);
+        }
+        if let Some(options) = inner.and_then(|inner| inner.downcast_ref::<CacheError>()) {
+            let message = options.message.clone();
+            return Self::new(Class::Configuration, "ERR_TLS_INVALID_CONTEXT", message);
         }
         if inner
             .and_then(|inner| inner.downcast_ref::<VerifierBuilderError>())

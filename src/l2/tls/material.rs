@@ -1,6 +1,6 @@
 //! Reads the PEM texts and the names of the options. What it says about a bad one never quotes it: it may be a key.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use rustls::{
     RootCertStore,
@@ -11,9 +11,56 @@ use rustls::{
 };
 
 use crate::{
-    config::Tls,
+    config::{Secret, Tls},
     error::{CacheError, Code},
 };
+
+/// Whether a text is the path of a file with the text.
+fn is_path(text: &str) -> bool {
+    let begins = ["/", "./", "../"]
+        .iter()
+        .any(|start| text.starts_with(start));
+    (begins || Path::new(text).is_absolute()) && !text.contains(['\n', '\r'])
+}
+
+fn texts(tls: &Tls) -> impl Iterator<Item = &str> {
+    let key = tls.key.as_ref().map(Secret::expose);
+    let ca = tls.ca.iter().map(String::as_str);
+    ca.chain(tls.cert.as_deref()).chain(key)
+}
+
+/// Whether some of the options are paths.
+pub(super) fn reads_files(tls: &Tls) -> bool {
+    texts(tls).any(is_path)
+}
+
+/// The options with the texts of their files. Blocks.
+pub(super) fn read_files(tls: &Tls) -> Result<Tls, CacheError> {
+    let read = |option: &str, text: &str| {
+        if !is_path(text) {
+            return Ok(text.to_owned());
+        }
+        fs::read_to_string(text).map_err(|error| {
+            expected(
+                option,
+                "PEM text or a file with it",
+                &format!("{text}: {error}"),
+            )
+        })
+    };
+    let ca = tls.ca.iter().map(|text| read("ca", text));
+    let key = tls.key.as_ref().map(|key| read("key", key.expose()));
+    Ok(Tls {
+        ca: ca.collect::<Result<_, _>>()?,
+        cert: tls
+            .cert
+            .as_deref()
+            .map(|text| read("cert", text))
+            .transpose()?,
+        key: key.transpose()?.map(Secret::new),
+        ..tls.clone()
+    })
+}
 
 /// A certificate with its chain, and its key.
 pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);

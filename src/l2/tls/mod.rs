@@ -22,9 +22,10 @@ use self::{
 };
 use crate::{config::Tls, error::CacheError};
 
-/// What one cache knows about TLS, made once and kept over all connects.
+/// What one cache knows about TLS, kept over all connects.
 pub struct TlsContext {
-    material: Arc<Material>,
+    given: Arc<Tls>,
+    name: Option<ServerName<'static>>,
     cached: Mutex<Option<Trusted>>,
 }
 
@@ -32,7 +33,6 @@ pub struct TlsContext {
 struct Material {
     authorities: Vec<CertificateDer<'static>>,
     client: Option<Identity>,
-    name: Option<ServerName<'static>>,
     verify: bool,
 }
 
@@ -40,6 +40,8 @@ struct Material {
 struct Trusted {
     config: Arc<ClientConfig>,
     warnings: Arc<[String]>,
+    /// The options it was made from, files read.
+    read: Tls,
 }
 
 /// Everything a handshake needs beside the socket.
@@ -55,27 +57,18 @@ impl fmt::Debug for TlsContext {
 }
 
 impl TlsContext {
-    /// Parses the PEM material. No I/O.
+    /// Parses the PEM material that is given as text. No I/O: files are read at each handshake.
     ///
     /// # Errors
     /// `ERR_CACHE_OPTIONS` for text that is not PEM of the wanted kind, for a certificate without a key or the reverse,
     /// for a key that does not belong to the certificate, and for a bad server name.
     pub fn new(tls: &Tls) -> Result<Self, CacheError> {
-        let material = Material {
-            authorities: authorities(&tls.ca)?,
-            client: client(tls)?,
-            name: tls.servername.as_deref().map(given_name).transpose()?,
-            verify: tls.reject_unauthorized,
-        };
-        material.identified(unverified()).map_err(|error| {
-            expected(
-                "key",
-                "the private key of `redis.tls.cert`",
-                &error.to_string(),
-            )
-        })?;
+        if !material::reads_files(tls) {
+            Material::new(tls)?;
+        }
         Ok(Self {
-            material: Arc::new(material),
+            given: Arc::new(tls.clone()),
+            name: tls.servername.as_deref().map(given_name).transpose()?,
             cached: Mutex::new(None),
         })
     }
@@ -86,7 +79,7 @@ impl TlsContext {
     /// If no authority is trusted at all, or `host` is no name that a certificate could be for; the `rustls` error is
     /// inside.
     pub async fn handshake(&self, host: &str) -> io::Result<Handshake> {
-        let name = match &self.material.name {
+        let name = match &self.name {
             Some(name) => name.clone(),
             None => {
                 name_of(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?
@@ -100,11 +93,14 @@ impl TlsContext {
     }
 
     async fn config(&self) -> io::Result<Arc<ClientConfig>> {
-        if let Some(trusted) = self.cached.lock().as_ref() {
+        let cached = self.cached.lock().clone();
+        if let Some(trusted) = &cached
+            && !material::reads_files(&self.given)
+        {
             return Ok(Arc::clone(&trusted.config));
         }
-        let material = Arc::clone(&self.material);
-        let made = tokio::task::spawn_blocking(move || material.trusted()).await;
+        let given = Arc::clone(&self.given);
+        let made = tokio::task::spawn_blocking(move || renewed(&given, cached)).await;
         let trusted = made.map_err(io::Error::other)?.map_err(io::Error::other)?;
         *self.cached.lock() = Some(trusted.clone());
         Ok(trusted.config)
@@ -145,11 +141,48 @@ impl Handshake {
     }
 }
 
+type Problem = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the options and their files say now. While files cannot be used, as when they are being replaced, what they said
+/// last. Blocks on files.
+fn renewed(given: &Tls, cached: Option<Trusted>) -> Result<Trusted, Problem> {
+    let made = || {
+        let read = material::read_files(given)?;
+        match &cached {
+            Some(trusted) if trusted.read == read => Ok(trusted.clone()),
+            Some(_) | None => Material::new(&read)?.trusted(read),
+        }
+    };
+    match (made(), cached) {
+        (Err(problem), Some(trusted)) => Ok(Trusted {
+            warnings: Arc::from([problem.to_string()]),
+            ..trusted
+        }),
+        (made, _) => made,
+    }
+}
+
 type NeedsClient = ConfigBuilder<ClientConfig, WantsClientCert>;
 
 impl Material {
+    fn new(tls: &Tls) -> Result<Self, CacheError> {
+        let material = Self {
+            authorities: authorities(&tls.ca)?,
+            client: client(tls)?,
+            verify: tls.reject_unauthorized,
+        };
+        material.identified(unverified()).map_err(|error| {
+            expected(
+                "key",
+                "the private key of `redis.tls.cert`",
+                &error.to_string(),
+            )
+        })?;
+        Ok(material)
+    }
+
     /// The whole configuration, with every authority there is. Blocks on files.
-    fn trusted(&self) -> Result<Trusted, Box<dyn std::error::Error + Send + Sync>> {
+    fn trusted(&self, read: Tls) -> Result<Trusted, Problem> {
         let mut warnings = Vec::new();
         let builder = if self.verify {
             self.verified(&mut warnings)?
@@ -159,6 +192,7 @@ impl Material {
         Ok(Trusted {
             config: Arc::new(self.identified(builder)?),
             warnings: Arc::from(warnings),
+            read,
         })
     }
 
