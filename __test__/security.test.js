@@ -6,15 +6,26 @@ const assert = require('node:assert/strict')
 const fs = require('node:fs')
 const path = require('node:path')
 const { test } = require('node:test')
-const { openCache } = require('./support/cache.js')
+const { openCache, openOn } = require('./support/cache.js')
 const { root } = require('./support/child.js')
 const { startRedis } = require('./support/redis.js')
+const { until } = require('./support/wait.js')
+
+const document = fs.readFileSync(path.join(root, 'docs', 'security.md'), 'utf8')
+
+const wordsOf = (rule) => rule.split(' ').map((word) => word.replaceAll("'", ''))
 
 /** The rule as the document has it, for the namespace `app`. */
 function documentedRule() {
-  const text = fs.readFileSync(path.join(root, 'docs', 'security.md'), 'utf8')
-  const [, rule] = /ACL SETUSER app on '>secret' (.*)/.exec(text)
-  return rule.split(' ').map((word) => word.replaceAll("'", ''))
+  const [, rule] = /ACL SETUSER app on '>secret' (.*)/.exec(document)
+  return wordsOf(rule)
+}
+
+/** What hearing of other processes' changes needs beside it, as the document has it: by tracking, and by a channel. */
+function documentedRights() {
+  const rules = document.matchAll(/^ACL SETUSER app (\+.*)$/gm)
+  const [tracking, pubsub] = Array.from(rules, ([, rule]) => wordsOf(rule))
+  return { tracking, pubsub }
 }
 
 /** Every documented operation, as a list of what was answered. */
@@ -45,12 +56,12 @@ async function everything(cache) {
   return [...seen, await cache.get('k')]
 }
 
-async function withRule(t, rule) {
+async function withRule(t, rule, options = { l1: false }) {
   const server = await startRedis()
   t.after(() => server.stop())
   await server.command('ACL', 'SETUSER', 'app', 'on', '>secret', ...rule)
   const redis = { host: '127.0.0.1', port: server.port, username: 'app', password: 'secret' }
-  const cache = openCache(t, { redis, namespace: 'app', l1: false, strict: true })
+  const cache = openCache(t, { redis, namespace: 'app', strict: true, ...options })
   return { server, cache }
 }
 
@@ -97,3 +108,34 @@ test('no command of the rule is superfluous', async (t) => {
     await cache.close()
   }
 })
+
+for (const [invalidation, rights] of Object.entries(documentedRights())) {
+  test(`${invalidation} works under exactly the documented rule, and nothing is refused`, async (t) => {
+    const rule = [...documentedRule(), ...rights]
+    const { server, cache } = await withRule(t, rule, { invalidation })
+    await cache.ready()
+    const stream = () => cache.health().cache.l2.invalidation
+    await until(() => stream().mode === invalidation)
+    assert.deepEqual(await everything(cache), ANSWERS)
+    const other = await openOn(t, server, { namespace: 'app', invalidation })
+    await cache.set('k', 1)
+    await other.set('k', 2)
+    await until(() => cache.peek('k') === undefined)
+    assert.equal(stream().reason, null)
+    assert.deepEqual(await server.command('ACL', 'LOG'), [])
+  })
+
+  test(`no right of the rule for ${invalidation} is superfluous`, async (t) => {
+    for (const dropped of rights) {
+      const rule = [...documentedRule(), ...rights.filter((word) => word !== dropped)]
+      const { server, cache } = await withRule(t, rule, { invalidation, l1: {} })
+      await cache.ready()
+      await cache.set('k', 1)
+      await until(async () => (await server.command('ACL', 'LOG')).length > 0, {
+        message: `${dropped} is missed`,
+      })
+      await until(() => /NOPERM/.test(cache.health().cache.l2.invalidation.reason))
+      await cache.close()
+    }
+  })
+}
