@@ -11,7 +11,7 @@ const LINE = /^\+[\d.]+ \[\d+ (?<from>\S+)\] (?<words>.*)$/
 
 /**
  * Watches `server` until `close()`. `commands()` answers what the clients whose connection has the name `client` asked since
- * the last call, one text each, without quotes.
+ * the last call, one text each, without quotes. Subscribers, whose connections have no name, count as theirs.
  */
 async function monitor(server, client) {
   const socket = net.connect({ host: '127.0.0.1', port: server.port })
@@ -32,8 +32,8 @@ async function monitor(server, client) {
   return {
     async commands() {
       const list = await server.command('CLIENT', 'LIST')
-      for (const [, address] of list.matchAll(new RegExp(` addr=(\\S+) .* name=${client} `, 'g')))
-        addresses.add(address)
+      const ours = new RegExp(` addr=(\\S+) .* (?:name=${client}|sub=[1-9]\\d*) `, 'g')
+      for (const [, address] of list.matchAll(ours)) addresses.add(address)
       const seen = await lines()
       return seen.filter((line) => addresses.has(line?.from)).map(({ words }) => words.replaceAll('"', ''))
     },

@@ -158,6 +158,14 @@ class RedisServer {
     return names.filter((name) => name !== '')
   }
 
+  /** Ends each connection whose line in CLIENT LIST has `words` (`name=app`, `sub=1`); how many. */
+  async killClients(words) {
+    const list = await this.command('CLIENT', 'LIST')
+    const ids = list.split('\n').filter((line) => ` ${line} `.includes(` ${words} `))
+    for (const line of ids) await this.command('CLIENT', 'KILL', 'ID', /^id=(\d+)/.exec(line)[1])
+    return ids.length
+  }
+
   /** SIGKILL: the connections are reset, the port refuses. */
   async kill() {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
