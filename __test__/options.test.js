@@ -89,7 +89,7 @@ describe('redis', () => {
     refuses({ redis: { family: 5 } }, 'Expected `redis.family` to be 0, 4 or 6, got 5')
     refuses({ redis: { retryStrategy: 5 } }, /`redis.retryStrategy` to be a function, got 5/)
     refuses({ redis: { password: [CANARY] } }, 'Expected `redis.password` to be a string, got an array')
-    refuses({ redis: { tls: { key: { pem: CANARY } } } }, 'Expected `redis.tls.key` to be PEM text or a Buffer of it, got an object') // prettier-ignore
+    refuses({ redis: { tls: { key: { pem: CANARY } } } }, 'Expected `redis.tls.key` to be PEM text, a Buffer of it or the path of a file, got an object') // prettier-ignore
     refuses({ redis: { tls: { ca: [PEM, 5] } } }, /`redis.tls.ca\[1\]`/)
     refuses({ redis: { connectionName: 'a b' } }, /printable/)
     refuses({ redis: 5 }, /got a number/)

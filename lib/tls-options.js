@@ -15,7 +15,10 @@ const IGNORED = words(`
 /** @type {Check} */
 function pem(value, path) {
   const text = Buffer.isBuffer(value) ? value.toString('utf8') : value
-  return secret('PEM text, a Buffer of it or the path of a file', (each) => typeof each === 'string' && each !== '')(text, path)
+  return secret(
+    'PEM text, a Buffer of it or the path of a file',
+    (each) => typeof each === 'string' && each !== '',
+  )(text, path)
 }
 
 /** @type {Check} */

@@ -26,10 +26,10 @@ impl Cache {
                 renewed: l1.renewed,
                 ttl_ms: config.ttl_ms,
             }),
-            l2: self.link.as_ref().map(|link| advice::Server {
+            l2: self.l2.as_ref().map(|l2| advice::Server {
                 max_value_bytes: self.config.l2.max_value_bytes as u64,
                 namespaced: !self.config.prefix.is_empty(),
-                connections: self.connections_used(link),
+                connections: self.connections_used(&l2.any()),
                 quota: self.quota_advice(),
             }),
             ttl_ms: self.config.l2.ttl_ms,
@@ -70,7 +70,7 @@ impl Cache {
 
     /// Notes the size of a value for Redis.
     pub(super) fn note_size(&self, bytes: usize) {
-        if self.link.is_some() {
+        if self.l2.is_some() {
             self.counters.largest_value.fetch_max(bytes as u64, Relaxed);
         }
     }

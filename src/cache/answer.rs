@@ -17,9 +17,10 @@ use crate::{
         wire::{self, Context, Decoded},
     },
     l2::{
-        Control, Link,
+        Control,
         link::meaning_of,
         port::{Failure, Late, Reply, Request, once},
+        tier::Chosen,
     },
     resilience::classify::Meaning,
     telemetry::counters::ErrorClass,
@@ -70,11 +71,11 @@ impl Cache {
         let current = locked.end_read(read) && read.era == self.era();
         let entry = match &decoded {
             Some(Decoded::Fresh(payload, left)) => {
-                Some(self.entry_from_redis(payload, Some(*left)))
+                Some(self.entry_from_redis(&read.key, payload, Some(*left)))
             }
             Some(Decoded::Bare(payload)) => {
                 let left = self.remembered_life(&read.key, payload);
-                Some(self.entry_from_redis(payload, left))
+                Some(self.entry_from_redis(&read.key, payload, left))
             }
             Some(Decoded::Gone | Decoded::Foreign | Decoded::Corrupt) | None => None,
         };
@@ -112,14 +113,14 @@ impl Cache {
     /// taken for a value, it is an envelope of no known version, and so a miss.
     fn discard_or_renew(self: &Arc<Self>, key: &Key) {
         let word = [&wire::MAGIC[..], &[0xff], &fastrand::u64(..).to_be_bytes()].concat();
-        let generation = self.generation_in_use();
+        let generation = self.generation_in_use(&key[..]);
         let mut ping = redis::cmd("PING");
         ping.arg(&word);
         let (cache, key) = (Arc::clone(self), Arc::clone(key));
         let settle = once(move |reply| {
             if reply == Ok(Value::BulkString(word)) {
                 cache.discard(&key);
-            } else if let Some(link) = &cache.link {
+            } else if let Some(link) = cache.link_of(&key) {
                 link.control(Control::Renew(generation));
             }
         });
@@ -131,19 +132,19 @@ impl Cache {
         let context = Context {
             key,
             unix_ms: clock::unix(),
-            epoch: self.epoch(),
+            epoch: self.epoch(key),
         };
         let decoded = wire::decode(context, data, self.config.codec);
-        let distrusted = |link: &Arc<Link>| link.distrust_bare.load(SeqCst);
-        if matches!(decoded, Decoded::Bare(_)) && self.link.as_ref().is_some_and(distrusted) {
+        let is_distrusted = |link: Chosen<'_>| link.distrust_bare.load(SeqCst);
+        if matches!(decoded, Decoded::Bare(_)) && self.link_of(key).is_some_and(is_distrusted) {
             return Decoded::Gone;
         }
         decoded
     }
 
-    /// The epoch entries in Redis must carry.
-    pub(super) fn epoch(&self) -> u64 {
-        self.link.as_ref().map_or(0, |link| link.epoch.load(SeqCst))
+    /// The epoch that an entry in Redis must carry.
+    pub(super) fn epoch(&self, key: &[u8]) -> u64 {
+        self.link_of(key).map_or(0, |link| link.epoch.load(SeqCst))
     }
 
     /// What is left of the life of a value without an envelope, if L1 still knows: it is the value that was in L1, be it
@@ -154,7 +155,7 @@ impl Cache {
     }
 
     /// An entry for L1 of what Redis holds; `left` is what is left of its life, if anybody but Redis knows.
-    fn entry_from_redis(&self, payload: &Payload, left: Option<Left>) -> Entry {
+    fn entry_from_redis(&self, key: &[u8], payload: &Payload, left: Option<Left>) -> Entry {
         let now = clock::now();
         let l1 = self.config.l1.as_ref();
         let most = l1.map_or(0, |l1| match left {
@@ -169,7 +170,7 @@ impl Cache {
             payload: payload.clone(),
             l1_until: now.saturating_add(most).min(life_until.unwrap_or(NEVER)),
             life_until,
-            link: self.generation_in_use(),
+            link: self.generation_in_use(key),
             era: self.era(),
         }
     }

@@ -1,32 +1,49 @@
 //! What others changed in Redis, and what L1 does about it. Called by the connection's driver, in the order in which
 //! changes and replies came, so that a reply that crosses its own invalidation finds its token gone.
 
-use std::sync::{Arc, Weak, atomic::Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, Weak, atomic::Ordering::Relaxed};
 
 use serde_json::json;
 
 use super::{Cache, Key};
-use crate::{clock, l2::Listener, resilience::glob, telemetry::counters::InvalidationSource};
+use crate::{
+    clock,
+    l2::{Link, Listener},
+    resilience::glob,
+    telemetry::counters::InvalidationSource,
+};
 
-/// The cache that hears, as long as it lives.
-pub(super) struct Ear(pub(super) Weak<Cache>);
+/// The cache that hears, from when it is there and as long as it lives.
+#[derive(Default)]
+pub(super) struct Ear(OnceLock<Weak<Cache>>);
+
+impl Ear {
+    /// Whom it belongs to, said once.
+    pub(super) fn belong_to(&self, cache: &Arc<Cache>) {
+        let _ = self.0.set(Arc::downgrade(cache));
+    }
+
+    fn cache(&self) -> Option<Arc<Cache>> {
+        self.0.get()?.upgrade()
+    }
+}
 
 impl Listener for Ear {
     fn changed(&self, keys: &[&[u8]]) {
-        if let Some(cache) = self.0.upgrade() {
+        if let Some(cache) = self.cache() {
             cache.changed_elsewhere(keys);
         }
     }
 
     fn removed(&self, pattern: &[u8]) {
-        if let Some(cache) = self.0.upgrade() {
+        if let Some(cache) = self.cache() {
             cache.removed_elsewhere(pattern);
         }
     }
 
-    fn missed(&self) {
-        if let Some(cache) = self.0.upgrade() {
-            cache.missed_changes();
+    fn missed(&self, link: Option<&Link>) {
+        if let Some(cache) = self.cache() {
+            cache.missed_changes(link);
         }
     }
 }
@@ -61,10 +78,17 @@ impl Cache {
 
     /// Reads under way may be from before what was missed, and so may all that L1 holds: the next read of each key asks
     /// Redis, and L1 answers only if that fails.
-    fn missed_changes(&self) {
-        let Some(link) = &self.link else { return };
+    fn missed_changes(&self, link: Option<&Link>) {
         self.table.forget(|_| true);
-        link.port.renew_generation();
+        match (link, &self.l2) {
+            (Some(link), _) => link.port.renew_generation(),
+            (None, Some(l2)) => {
+                for link in l2.links() {
+                    link.port.renew_generation();
+                }
+            }
+            (None, None) => (),
+        }
         self.tell_invalidated("all");
     }
 

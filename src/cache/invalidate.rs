@@ -3,16 +3,17 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
 };
 
+use parking_lot::Mutex;
 use redis::Value;
 
 use super::{Cache, Key, Outcome, Waiter};
 use crate::{
     error::{CacheError, Code},
     l2::{
-        commands,
+        Link, commands,
         link::meaning_of,
         port::{Failure, Reply, Request},
     },
@@ -40,7 +41,7 @@ impl Cache {
         self.counters.l1_deletes.fetch_add(1, Relaxed);
         let mut locked = self.table.lock(key);
         let had = locked.mutate(|| self.drop_from_l1(key));
-        if self.taking_link(Kind::Deletion).is_none() {
+        if !self.takes(key, Kind::Deletion) {
             self.distrust(key);
             return waiter.now(self.away(key, strict, Outcome::Bool(had)));
         }
@@ -76,30 +77,41 @@ impl Cache {
         if keys.is_empty() {
             return waiter.now(count(0));
         }
-        let local = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&local);
+        let removal = Arc::new(Removal::new(strict, waiter));
+        let counting = Arc::clone(&removal);
         let drop_one = move |key: &Key| {
-            counted.fetch_add(usize::from(self.drop_from_l1(key)), Relaxed);
+            counting
+                .local
+                .fetch_add(usize::from(self.drop_from_l1(key)), Relaxed);
         };
-        if self.taking_link(Kind::Deletion).is_none() {
-            self.table.mutate_all(&keys, drop_one, || {
-                for key in &keys {
-                    self.distrust(key);
-                }
-            });
-            return waiter.now(self.away(&keys[0], strict, count(local.load(Relaxed))));
+        let groups = match &self.l2 {
+            Some(l2) => l2.groups(keys.clone()),
+            None => Vec::new(),
+        };
+        self.table.mutate_all(&keys, drop_one, || {
+            for keys in groups {
+                self.remove_group(&keys, &removal);
+            }
+        });
+        removal.settle_last(self, true)
+    }
+
+    /// Deletes keys that one command may name, or journals them.
+    fn remove_group(self: &Arc<Self>, keys: &[Key], removal: &Arc<Removal>) {
+        if !self.takes(&keys[0], Kind::Deletion) {
+            for key in keys {
+                self.distrust(key);
+            }
+            removal.note(&Err(Failure::Unavailable));
+            return;
         }
+        removal.missing.fetch_add(1, SeqCst);
+        let removal = Arc::clone(removal);
         let told = move |cache: &Arc<Self>, reply: Reply| {
-            waiter.settle(match reply {
-                // Redis counts what it had; what only L1 had is not told apart from what both had.
-                Ok(value) => count(local.load(Relaxed).max(number(&value))),
-                Err(failure) if strict => Outcome::Error(cache.failed(&failure, b"")),
-                Err(_) => count(local.load(Relaxed)),
-            });
+            removal.note(&reply);
+            removal.settle_last(cache, false);
         };
-        let send = || self.send_write(&keys, commands::unlink(&keys), Box::new(told));
-        self.table.mutate_all(&keys, drop_one, send);
-        None
+        self.send_write(keys, commands::unlink(keys), Box::new(told));
     }
 
     /// Removes every key that matches `pattern` (the namespace is part of it); the number removed.
@@ -136,40 +148,43 @@ impl Cache {
         let cache = Arc::clone(self);
         let local = tokio::task::spawn_blocking(move || cache.remove_from_l1(&matched)).await;
         let local = local.unwrap_or_default();
-        if self.taking_link(Kind::Deletion).is_none() {
-            self.journal_pattern(pattern);
-            let failure = Failure::Unavailable;
-            return if strict && self.link.is_some() {
-                Err(self.failed(&failure, b""))
-            } else {
-                Ok(local)
-            };
+        let links = self.l2.as_ref().map(|l2| l2.links()).unwrap_or_default();
+        let progress = Arc::new(Steps::new(progress));
+        let removals = links
+            .iter()
+            .map(|link| self.remove_on(link, pattern, &progress));
+        let mut failed = None;
+        for removed in futures_util::future::join_all(removals).await {
+            failed = failed.or(removed.err());
         }
-        match self.unlink_matches(pattern, progress).await {
-            Ok(removed) => Ok(removed.max(local)),
-            Err(failure) => {
-                if let Failure::Refused(error) = &failure
-                    && meaning_of(error).is_for_good()
-                {
-                    self.warn_of_forbidden(error);
-                } else {
-                    self.journal_pattern(pattern);
-                }
-                if strict {
-                    Err(self.failed(&failure, b""))
-                } else {
-                    Ok(local)
-                }
-            }
+        self.publish_removal(pattern).await;
+        match failed {
+            Some(failure) if strict => Err(self.failed(&failure, b"")),
+            // What only L1 had is not told apart from what both had.
+            Some(_) | None => Ok(local.max(progress.removed.load(Relaxed))),
         }
     }
 
-    fn journal_pattern(&self, pattern: &Arc<[u8]>) {
-        if let Some(link) = &self.link {
-            let mut journal = link.journal.lock();
-            journal.record_pattern(pattern.to_vec().into());
-            link.port.note_journal(&journal);
+    /// Removes what matches from one server, or journals the pattern.
+    async fn remove_on(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        pattern: &[u8],
+        progress: &Steps,
+    ) -> Result<(), Failure> {
+        let removed = if link.takes(Kind::Deletion) {
+            self.unlink_matches(link, pattern, progress).await
+        } else {
+            Err(Failure::Unavailable)
+        };
+        match &removed {
+            Err(Failure::Refused(error)) if meaning_of(error).is_for_good() => {
+                self.warn_of_forbidden(error);
+            }
+            Err(_) => link.distrust_pattern(pattern),
+            Ok(()) => (),
         }
+        removed
     }
 
     fn remove_from_l1(&self, pattern: &[u8]) -> u64 {
@@ -191,39 +206,44 @@ impl Cache {
 
     async fn unlink_matches(
         &self,
+        link: &Arc<Link>,
         pattern: &[u8],
-        progress: Option<Progress>,
-    ) -> Result<u64, Failure> {
+        progress: &Steps,
+    ) -> Result<(), Failure> {
         let mut cursor = "0".to_owned();
-        let mut removed = 0;
         loop {
-            let page = self
-                .call(Request::Raw(commands::scan(&cursor, pattern, SCAN_COUNT)))
-                .await?;
+            let scan = Request::Raw(commands::scan(&cursor, pattern, SCAN_COUNT));
+            let page = self.call_on(link, scan).await?;
             let (next, keys) = commands::scanned(page).ok_or(Failure::Disconnected)?;
             self.note_step(&next, SCAN_COUNT, keys.len());
             let keys = commands::users(keys, &self.config.prefix);
             if !keys.is_empty() {
-                let reply = self.call(Request::Raw(commands::unlink(&keys))).await?;
-                removed += u64::try_from(commands::integer(&reply).unwrap_or(0)).unwrap_or(0);
-                if let Some(progress) = &progress {
-                    progress(removed);
+                let groups = self.l2.as_ref().map(|l2| l2.groups(keys));
+                let unlinks = groups
+                    .into_iter()
+                    .flatten()
+                    .map(|keys| self.call(Request::Raw(commands::unlink(&keys))));
+                let mut removed = 0;
+                for reply in futures_util::future::join_all(unlinks).await {
+                    removed += number(&reply?) as u64;
                 }
+                progress.note(removed);
             }
             if next == "0" {
-                break;
+                return Ok(());
             }
             cursor = next;
         }
-        self.publish_removal(pattern).await;
-        Ok(removed)
     }
 
     /// Others may hold what matches in their L1 only.
     async fn publish_removal(&self, pattern: &[u8]) {
-        let Some(link) = &self.link else { return };
-        if let Some(publish) = link.bus.telling_of_pattern(pattern) {
-            link.heard_of_publishing(&self.call(Request::Raw(publish)).await);
+        let Some(l2) = &self.l2 else { return };
+        let link = l2.any();
+        if let Some(publish) = link.shared.bus.telling_of_pattern(pattern)
+            && link.port.is_open()
+        {
+            link.heard_of_publishing(&self.call_on(&link, Request::Raw(publish)).await);
         }
     }
 
@@ -238,13 +258,13 @@ impl Cache {
         if self.is_closed() {
             return waiter.now(Outcome::Error(Self::closed_error()));
         }
-        if prefix.is_empty() && self.link.is_some() && !whole_database {
+        if prefix.is_empty() && self.l2.is_some() && !whole_database {
             return waiter.now(Outcome::Error(everything("clear()")));
         }
         let strict = self.strict(strict);
         if prefix == self.config.prefix {
             self.clear_l1();
-            if self.link.is_none() {
+            if self.l2.is_none() {
                 return waiter.now(Outcome::Undefined);
             }
         }
@@ -252,7 +272,7 @@ impl Cache {
         let mut pattern = glob::escape(prefix.as_bytes());
         pattern.push(b'*');
         self.runtime.spawn(async move {
-            let cleared = if pattern == b"*" && cache.open_link().is_some() {
+            let cleared = if pattern == b"*" && cache.is_open() {
                 cache.flush_database(strict).await
             } else {
                 cache
@@ -277,25 +297,30 @@ impl Cache {
     async fn flush_database(self: &Arc<Self>, strict: bool) -> Result<(), CacheError> {
         let everything: Key = Arc::from(&b"*"[..]);
         let _barred = Barred::new(self, &everything);
-        let mut flush = redis::cmd("FLUSHDB");
-        flush.arg("ASYNC");
-        match self.call(Request::Raw(flush)).await {
-            Ok(_) => {
-                // What was read meanwhile is from before.
-                self.clear_l1();
-                if let Some(link) = &self.link {
-                    link.epoch.store(0, SeqCst);
+        let links = self.l2.as_ref().map(|l2| l2.links()).unwrap_or_default();
+        let flushed = links.iter().map(|link| {
+            let mut flush = redis::cmd("FLUSHDB");
+            flush.arg("ASYNC");
+            self.call_on(link, Request::Raw(flush))
+        });
+        let mut failed = None;
+        for (link, flushed) in links
+            .iter()
+            .zip(futures_util::future::join_all(flushed).await)
+        {
+            match flushed {
+                Ok(_) => link.epoch.store(0, SeqCst),
+                Err(failure) => {
+                    link.distrust_pattern(&everything);
+                    failed = Some(failure);
                 }
-                Ok(())
             }
-            Err(failure) => {
-                self.journal_pattern(&everything);
-                if strict {
-                    Err(self.failed(&failure, b""))
-                } else {
-                    Ok(())
-                }
-            }
+        }
+        // What was read meanwhile is from before.
+        self.clear_l1();
+        match failed {
+            Some(failure) if strict => Err(self.failed(&failure, b"")),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -312,15 +337,8 @@ impl Cache {
         }
         let cache = Arc::clone(self);
         self.runtime.spawn(async move {
-            let page = if cache.open_link().is_some() {
-                let page = cache
-                    .call(Request::Raw(commands::scan(&cursor, &pattern, SCAN_COUNT)))
-                    .await;
-                page.map(|page| {
-                    let (next, keys) = commands::scanned(page).unwrap_or_default();
-                    cache.note_step(&next, SCAN_COUNT, keys.len());
-                    (next, keys)
-                })
+            let page = if cache.is_open() {
+                cache.scan_in_redis(&pattern, &cursor).await
             } else {
                 Ok(("0".to_owned(), cache.keys_in_l1(pattern).await))
             };
@@ -330,6 +348,31 @@ impl Cache {
             });
         });
         None
+    }
+
+    /// One step over one of the servers; in a cluster the cursor says over which, counted from the last.
+    async fn scan_in_redis(
+        &self,
+        pattern: &[u8],
+        cursor: &str,
+    ) -> Result<(String, Vec<Vec<u8>>), Failure> {
+        let links = self.l2.as_ref().map(|l2| l2.links()).unwrap_or_default();
+        let (left, cursor) = match cursor.split_once('.') {
+            Some((left, cursor)) => (left.parse().unwrap_or(0), cursor),
+            None => (links.len().saturating_sub(1), cursor),
+        };
+        let link = links.get(left).ok_or(Failure::Unavailable)?;
+        let scan = Request::Raw(commands::scan(cursor, pattern, SCAN_COUNT));
+        let page = self.call_on(link, scan).await?;
+        let (next, keys) = commands::scanned(page).unwrap_or_default();
+        self.note_step(&next, SCAN_COUNT, keys.len());
+        let next = match (next.as_str(), left) {
+            ("0", 0) => next,
+            ("0", _) => format!("{}.0", left - 1),
+            _ if links.len() == 1 => next,
+            _ => format!("{left}.{next}"),
+        };
+        Ok((next, keys))
     }
 
     async fn keys_in_l1(self: &Arc<Self>, pattern: Vec<u8>) -> Vec<Vec<u8>> {
@@ -391,6 +434,78 @@ fn number(value: &Value) -> usize {
 fn count(number: usize) -> Outcome {
     #[expect(clippy::cast_precision_loss, reason = "no cache has 2^53 keys")]
     Outcome::Number(number as f64)
+}
+
+/// Counts what a removal by pattern removes, on however many servers.
+struct Steps {
+    removed: AtomicU64,
+    told: Option<Progress>,
+}
+
+impl Steps {
+    fn new(told: Option<Progress>) -> Self {
+        Self {
+            removed: AtomicU64::new(0),
+            told,
+        }
+    }
+
+    fn note(&self, removed: u64) {
+        let all = self.removed.fetch_add(removed, Relaxed) + removed;
+        if let Some(told) = &self.told {
+            told(all);
+        }
+    }
+}
+
+/// Counts down the commands that delete several keys, and settles their one waiter.
+struct Removal {
+    /// Commands that are not answered, and one for the caller who is still on the stack.
+    missing: AtomicUsize,
+    /// What L1 had, and what Redis had.
+    local: AtomicUsize,
+    removed: AtomicUsize,
+    failed: Mutex<Option<Failure>>,
+    strict: bool,
+    waiter: Mutex<Option<Waiter>>,
+}
+
+impl Removal {
+    fn new(strict: bool, waiter: Waiter) -> Self {
+        Self {
+            missing: AtomicUsize::new(1),
+            local: AtomicUsize::new(0),
+            removed: AtomicUsize::new(0),
+            failed: Mutex::new(None),
+            strict,
+            waiter: Mutex::new(Some(waiter)),
+        }
+    }
+
+    fn note(&self, reply: &Reply) {
+        match reply {
+            Ok(value) => drop(self.removed.fetch_add(number(value), Relaxed)),
+            Err(failure) => *self.failed.lock() = Some(failure.clone()),
+        }
+    }
+
+    /// Settles if nothing is missing any more; gives the outcome to one who is still on the stack.
+    fn settle_last(&self, cache: &Cache, on_stack: bool) -> Option<Outcome> {
+        if self.missing.fetch_sub(1, SeqCst) > 1 {
+            return None;
+        }
+        let waiter = self.waiter.lock().take()?;
+        // Redis counts what it had; what only L1 had is not told apart from what both had.
+        let outcome = match self.failed.lock().take() {
+            Some(failure) if self.strict => Outcome::Error(cache.failed(&failure, b"")),
+            Some(_) | None => count(self.local.load(Relaxed).max(self.removed.load(Relaxed))),
+        };
+        if on_stack {
+            return waiter.now(outcome);
+        }
+        waiter.settle(outcome);
+        None
+    }
 }
 
 /// Keeps matches of a pattern out of L1 while they are being removed.

@@ -35,7 +35,7 @@ impl Cache {
         if self.is_closed() {
             return waiter.now(Outcome::Error(Self::closed_error()));
         }
-        if self.open_link().is_none() || self.journaled(key) {
+        if self.open_link(key).is_none() || self.journaled(key) {
             return waiter.now(self.local_ttl(key, strict, &Failure::Unavailable));
         }
         let (cache, key) = (Arc::clone(self), Arc::clone(key));
@@ -66,7 +66,7 @@ impl Cache {
     }
 
     fn local_ttl(&self, key: &Key, strict: bool, failure: &Failure) -> Outcome {
-        if strict && self.link.is_some() {
+        if strict && self.l2.is_some() {
             return Outcome::Error(self.failed(failure, key));
         }
         let now = clock::now();
@@ -115,7 +115,7 @@ impl Cache {
         let strict = self.strict(strict);
         let mut locked = self.table.lock(key);
         let had = locked.mutate(|| self.relive(key, life));
-        if self.storing_link(key).is_none() {
+        if !self.stores(key) {
             if had || life.is_none() {
                 self.take_back(key);
             }
@@ -146,7 +146,7 @@ impl Cache {
             jitter: Some(0.0),
             ..WriteOptions::default()
         };
-        let lives = self.lives(&options);
+        let lives = self.lives(key, &options);
         let entry = Entry {
             l1_until: now.saturating_add(lives.l1_ms),
             life_until: Some(lives.l2.ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms))),

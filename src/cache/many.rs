@@ -83,14 +83,13 @@ impl Cache {
             };
             if strict
                 && write.payload.data.len() > self.config.l2.max_value_bytes
-                && self.link.is_some()
+                && self.l2.is_some()
             {
                 all.done(Some(self.too_large(&key, &write.payload)));
-            } else if self.storing_link(&key).is_none() {
+            } else if !self.stores(&key) {
                 self.put_away(&write);
                 all.done(
-                    (strict && self.link.is_some())
-                        .then(|| self.failed(&Failure::Unavailable, &key)),
+                    (strict && self.l2.is_some()).then(|| self.failed(&Failure::Unavailable, &key)),
                 );
             } else if options.no_wait {
                 all.done(None);

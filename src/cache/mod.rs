@@ -40,19 +40,16 @@ use self::{
 };
 use crate::{
     clock,
-    config::{Config, Topology},
+    config::Config,
     entry::Entry,
     error::{CacheError, Code},
     generations::Generations,
     l1::L1,
     l2::{
-        Control, Link, Setting,
-        dialer::{Locate, Network},
+        Control, Link,
         link::server_text,
-        port::{Failure, Operation, Request, Settle, once},
-        sentinel::Sentinels,
-        supervisor,
-        tls::TlsContext,
+        port::{Failure, Operation, Reply, Request, Settle, once},
+        tier::{Chosen, Parts, Tier},
     },
     resilience::{flood::Flood, gate::Kind, state::LinkState},
     telemetry::counters::Counters,
@@ -75,7 +72,7 @@ pub struct Cache {
     pub notices: Arc<Notices>,
     l1: Option<L1>,
     table: Generations<Read>,
-    link: Option<Arc<Link>>,
+    l2: Option<Arc<Tier>>,
     flights: Mutex<Flights>,
     flight_clock: Arc<FlightClock>,
     /// Patterns whose matches may not enter L1 while they are being removed.
@@ -118,19 +115,26 @@ impl Cache {
             redis.name_connection(&name);
             Arc::new(redis)
         });
-        let tls = match redis.as_ref().and_then(|redis| redis.tls.as_ref()) {
-            Some(tls) => Some(TlsContext::new(tls)?),
-            None => None,
-        };
         let lru = redis.is_none();
-        let linked =
-            redis.map(|redis| (Link::new(id, &config, &redis, Arc::clone(&counters)), redis));
+        let ear = Arc::new(Ear::default());
+        let open = |redis| {
+            Tier::open(Parts {
+                cache: id,
+                config: Arc::clone(&config),
+                redis,
+                counters: Arc::clone(&counters),
+                application: Arc::<Notices>::clone(&notices),
+                listener: Arc::<Ear>::clone(&ear),
+                runtime: runtime.clone(),
+            })
+        };
+        let l2 = redis.map(open).transpose()?;
         let cache = Arc::new(Self {
             id,
             name,
             l1: config.l1.as_ref().map(|l1| L1::new(l1, lru, &hasher)),
             table: Generations::new(&hasher),
-            link: linked.as_ref().map(|((link, _), _)| Arc::clone(link)),
+            l2,
             flights: Mutex::default(),
             flight_clock: Arc::default(),
             removing: RwLock::default(),
@@ -147,30 +151,9 @@ impl Cache {
             config: Arc::clone(&config),
         });
         notices.register_log();
-        if let Some(((link, controls), redis)) = linked {
-            let sentinels = match &redis.topology {
-                Topology::Sentinels(given) => Some(Sentinels::new(given.clone(), &redis)?),
-                Topology::Single(_) | Topology::Cluster(_) => None,
-            };
-            let place: Arc<dyn Locate> = match (&sentinels, &redis.topology) {
-                (Some(sentinels), _) => Arc::<Sentinels>::clone(sentinels),
-                (None, Topology::Single(endpoint)) => Arc::new(endpoint.clone()),
-                (None, _) => unreachable!(),
-            };
-            let dial = Network {
-                redis: Arc::clone(&redis),
-                tls: tls.map(Arc::new),
-                place,
-            };
-            let setting = Setting {
-                config,
-                redis,
-                application: notices,
-                dial: Arc::new(dial),
-                sentinels,
-                listener: Arc::new(Ear(Arc::downgrade(&cache))),
-            };
-            supervisor::start(runtime, link, controls, setting);
+        ear.belong_to(&cache);
+        if let Some(l2) = &cache.l2 {
+            l2.start();
         }
         upkeep::start(&cache);
         Ok(cache)
@@ -180,7 +163,7 @@ impl Cache {
     #[must_use]
     pub fn hit(&self, key: &[u8]) -> Option<Arc<Entry>> {
         let entry = self.l1.as_ref()?.get(key, clock::now())?;
-        self.verified(&entry).then_some(entry)
+        self.verified(key, &entry).then_some(entry)
     }
 
     /// The generation of the key's slot, for callers who keep decoded values.
@@ -190,26 +173,27 @@ impl Cache {
     }
 
     /// Whether Redis, if it is in use, was seen to agree with the entry since it is.
-    fn verified(&self, entry: &Entry) -> bool {
-        match self.generation_in_use() {
-            0 => self.servable(entry),
+    fn verified(&self, key: &[u8], entry: &Entry) -> bool {
+        match self.generation_in_use(key) {
+            0 => self.servable(key, entry),
             generation => entry.link == generation,
         }
     }
 
     /// Whether the entry may be served where Redis does not answer: what others' changes kept current is not for long.
-    fn servable(&self, entry: &Entry) -> bool {
-        let until = |link: &Arc<Link>| link.port.served_until();
-        entry.link == 0
-            || self
-                .link
-                .as_ref()
-                .is_none_or(|link| clock::now() < until(link))
+    fn servable(&self, key: &[u8], entry: &Entry) -> bool {
+        let is_early = |l2: &Arc<Tier>| clock::now() < l2.of(key).port.served_until();
+        entry.link == 0 || self.l2.as_ref().is_none_or(is_early)
     }
 
-    /// The generation of the link in use; 0 if there is none.
-    fn generation_in_use(&self) -> u64 {
-        self.link.as_ref().map_or(0, |link| link.port.generation())
+    /// The link of a key; none in a memory cache.
+    fn link_of(&self, key: &[u8]) -> Option<Chosen<'_>> {
+        self.l2.as_ref().map(|l2| l2.of(key))
+    }
+
+    /// The generation of the key's link, if it is in use, else 0.
+    fn generation_in_use(&self, key: &[u8]) -> u64 {
+        self.link_of(key).map_or(0, |link| link.port.generation())
     }
 
     fn era(&self) -> u32 {
@@ -228,36 +212,36 @@ impl Cache {
         self.config.l2.timeout_ms()
     }
 
-    /// The link, if operations may be queued for it now.
-    fn open_link(&self) -> Option<&Arc<Link>> {
-        self.link.as_ref().filter(|link| link.port.is_open())
+    /// The link of a key, if operations may be queued for it now.
+    fn open_link(&self, key: &[u8]) -> Option<Chosen<'_>> {
+        self.link_of(key).filter(|link| link.port.is_open())
     }
 
-    /// The link, if a write of this kind is to be sent now.
-    fn taking_link(&self, kind: Kind) -> Option<&Arc<Link>> {
-        self.link.as_ref().filter(|link| link.takes(kind))
+    /// Whether operations that are about no key may be queued now.
+    fn is_open(&self) -> bool {
+        self.l2.as_ref().is_some_and(|l2| l2.any().port.is_open())
     }
 
-    /// The link, if a value is to be stored under `key` now.
-    fn storing_link(&self, key: &[u8]) -> Option<&Arc<Link>> {
-        if self.covered(key) {
-            return None;
-        }
-        self.taking_link(Kind::Value)
+    /// Whether a write of this kind is to be sent now.
+    fn takes(&self, key: &[u8], kind: Kind) -> bool {
+        self.link_of(key).is_some_and(|link| link.takes(kind))
+    }
+
+    /// Whether a value is to be stored under `key` now.
+    fn stores(&self, key: &[u8]) -> bool {
+        !self.covered(key) && self.takes(key, Kind::Value)
     }
 
     /// Whether `key` waits for a pattern or a collapse to be made up for: what is stored under it now may be deleted with the
     /// rest.
     fn covered(&self, key: &[u8]) -> bool {
-        self.link
-            .as_ref()
+        self.link_of(key)
             .is_some_and(|link| link.port.journaled() > 0 && link.journal.lock().covers(key))
     }
 
     /// Whether the key must not be read from Redis.
     fn journaled(&self, key: &[u8]) -> bool {
-        self.link
-            .as_ref()
+        self.link_of(key)
             .is_some_and(|link| link.port.journaled() > 0 && link.journal.lock().contains(key))
     }
 
@@ -279,8 +263,8 @@ impl Cache {
             settle,
             tries: 0,
         };
-        let refused = match &self.link {
-            Some(link) => link.port.submit(operation),
+        let refused = match &self.l2 {
+            Some(l2) => l2.submit(operation),
             None => Some(operation),
         };
         if let Some(operation) = refused {
@@ -290,19 +274,32 @@ impl Cache {
 
     /// Sends one command and waits for its reply, within `l2.timeout`. May be cancelled; the command is sent anyway.
     async fn call(&self, request: Request) -> Result<redis::Value, Failure> {
-        let (sender, reply) = oneshot::channel();
-        let settle = once(move |reply| {
-            let _ = sender.send(reply);
-        });
+        let (settle, reply) = awaited();
         self.submit(request, self.deadline(), settle);
         self.wake();
         reply.await.unwrap_or(Err(Failure::Disconnected))
     }
 
+    /// As [`Cache::call`], of one server.
+    async fn call_on(&self, link: &Link, request: Request) -> Result<redis::Value, Failure> {
+        let (settle, reply) = awaited();
+        let operation = Operation {
+            request,
+            deadline: self.deadline(),
+            settle,
+            tries: 0,
+        };
+        if let Some(refused) = link.port.submit(operation) {
+            refused.refuse(Failure::Unavailable);
+        }
+        link.port.wake();
+        reply.await.unwrap_or(Err(Failure::Disconnected))
+    }
+
     /// Flushes what was submitted: callers do it once for all they submitted in a tick.
     pub fn wake(&self) {
-        if let Some(link) = &self.link {
-            link.port.wake();
+        if let Some(l2) = &self.l2 {
+            l2.wake();
         }
     }
 
@@ -357,20 +354,22 @@ impl Cache {
     /// Forces memory mode, or leaves it.
     pub fn set_memory_mode(&self, on: bool) {
         if self.memory_mode.swap(on, Ordering::SeqCst) != on
-            && let Some(link) = &self.link
+            && let Some(l2) = &self.l2
         {
-            if on {
-                link.port.shut();
+            for link in l2.links() {
+                if on {
+                    link.port.shut();
+                }
+                link.control(Control::MemoryMode(on));
             }
-            link.control(Control::MemoryMode(on));
         }
     }
 
     /// The link's state; `idle` without one.
     #[must_use]
     pub fn state(&self) -> LinkState {
-        match &self.link {
-            Some(link) => link.state(),
+        match &self.l2 {
+            Some(l2) => l2.state(),
             None if self.is_closed() => LinkState::Closed,
             None => LinkState::Idle,
         }
@@ -379,17 +378,16 @@ impl Cache {
     /// Drains what is in flight for at most a second and closes the link for good. Idempotent.
     pub fn close(self: &Arc<Self>, waiter: Waiter) -> Option<Outcome> {
         let first = !self.closed.swap(true, Ordering::SeqCst);
-        let Some(link) = &self.link else {
+        let Some(l2) = &self.l2 else {
             if first {
                 self.notices.closed();
             }
             return waiter.now(Outcome::Undefined);
         };
         if first {
-            let (done, closed) = oneshot::channel();
-            link.control(Control::Close(done));
+            let closed = l2.close();
             self.runtime.spawn(async move {
-                let _ = closed.await;
+                closed.await;
                 waiter.settle(Outcome::Undefined);
             });
             return None;
@@ -399,13 +397,15 @@ impl Cache {
 
     /// Settles once Redis is usable, at once in memory mode.
     pub fn ready(self: &Arc<Self>, timeout_ms: Option<u64>, waiter: Waiter) -> Option<Outcome> {
-        let Some(link) = self.link.as_ref().filter(|_| !self.memory_mode()) else {
+        let Some(l2) = self.l2.as_ref().filter(|_| !self.memory_mode()) else {
             return waiter.now(Outcome::Undefined);
         };
         if self.is_closed() {
             return waiter.now(Outcome::Error(Self::closed_error()));
         }
-        link.control(Control::Connect);
+        for link in l2.links() {
+            link.control(Control::Connect);
+        }
         let default = self
             .config
             .redis
@@ -424,16 +424,17 @@ impl Cache {
         timeout_ms: Option<u64>,
         reached: impl Fn(LinkState) -> bool + Send + Sync + 'static,
     ) -> Option<Outcome> {
-        let Some(link) = &self.link else {
+        let Some(l2) = &self.l2 else {
             return waiter.now(Outcome::Undefined);
         };
-        if reached(link.state()) {
+        let mut steps = l2.steps();
+        if reached(l2.state()) {
             return waiter.now(Outcome::Undefined);
         }
-        let mut states = link.state.subscribe();
+        let l2 = Arc::clone(l2);
         let timeout = std::time::Duration::from_millis(timeout_ms.unwrap_or(86_400_000));
         self.runtime.spawn(async move {
-            let reached = states.wait_for(|state| reached(*state));
+            let reached = steps.wait_for(|_| reached(l2.state()));
             waiter.settle(match tokio::time::timeout(timeout, reached).await {
                 Ok(_) => Outcome::Undefined,
                 Err(_) => Outcome::Error(CacheError::new(
@@ -448,12 +449,20 @@ impl Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        if let Some(link) = &self.link {
-            let (done, _) = oneshot::channel();
-            link.control(Control::Close(done));
+        if let Some(l2) = &self.l2 {
+            drop(l2.close());
         }
         self.notices.unregister_log();
     }
+}
+
+/// What settles an operation whose reply is awaited.
+fn awaited() -> (Settle, oneshot::Receiver<Reply>) {
+    let (sender, reply) = oneshot::channel();
+    let settle = once(move |reply| {
+        let _ = sender.send(reply);
+    });
+    (settle, reply)
 }
 
 /// `default`, `default-2`, …

@@ -162,7 +162,7 @@ impl Cache {
             Ok(cmd)
         });
         let cmds = cmds.collect::<Result<Vec<_>, _>>()?;
-        if self.open_link().is_none() {
+        if !self.is_open() {
             return Err(self.failed(&Failure::Unavailable, b""));
         }
         Ok(cmds)
@@ -195,10 +195,10 @@ impl Cache {
         if self.is_closed() {
             return waiter.now(Outcome::Error(Self::closed_error()));
         }
-        if self.link.is_none() {
+        if self.l2.is_none() {
             return waiter.now(self.increment_here(key, by, ttl));
         }
-        if self.open_link().is_none() || self.covered(key) {
+        if self.open_link(key).is_none() || self.covered(key) {
             return waiter.now(Outcome::Error(self.failed(&Failure::Unavailable, key)));
         }
         let ttl_ms = match ttl {
@@ -267,13 +267,13 @@ impl Cache {
         if self.is_closed() {
             return waiter.now(Outcome::Error(Self::closed_error()));
         }
-        if self.open_link().is_none() {
+        if !self.is_open() {
             return waiter.now(Outcome::Error(self.failed(&Failure::Unavailable, b"")));
         }
         let (cache, started) = (Arc::clone(self), Instant::now());
         let settle = once(move |reply: Reply| {
-            if let Some(link) = cache.link.as_ref().filter(|_| reply.is_ok()) {
-                link.status.lock().last_ping = Some(clock::unix());
+            if let Some(l2) = cache.l2.as_ref().filter(|_| reply.is_ok()) {
+                l2.any().status.lock().last_ping = Some(clock::unix());
             }
             waiter.settle(match reply {
                 Ok(_) => Outcome::Number(started.elapsed().as_secs_f64() * 1_000.0),

@@ -159,7 +159,7 @@ impl Cache {
         if let Some(entry) = self.hit(key) {
             return Begun::Hit(entry, claim);
         }
-        let link = self.open_link().filter(|link| link.port.admits_read());
+        let link = self.open_link(key).filter(|link| link.port.admits_read());
         if link.is_none() || self.journaled(key) {
             return Begun::Unasked(claim);
         }
@@ -191,8 +191,8 @@ impl Cache {
 
     /// Queues reads, all at once so that they can leave as one command.
     pub fn ask(&self, operations: Vec<Operation>) {
-        if let Some(link) = &self.link {
-            for refused in link.port.submit_all(operations) {
+        if let Some(l2) = &self.l2 {
+            for refused in l2.submit_all(operations) {
                 refused.refuse(Failure::Unavailable);
             }
         }
@@ -214,7 +214,7 @@ impl Cache {
                 self.counters.l2_misses.fetch_add(1, Relaxed);
                 Ok(None)
             }
-            Found::Failed(failure) if strict && self.link.is_some() => {
+            Found::Failed(failure) if strict && self.l2.is_some() => {
                 Err(self.failed(&failure, key))
             }
             Found::Failed(_) => Ok(self.unverified(key)),
@@ -224,7 +224,7 @@ impl Cache {
     /// What L1 holds, also from before the link came back: better than nothing while Redis does not answer.
     pub(super) fn unverified(&self, key: &Key) -> Option<Payload> {
         let entry = self.l1.as_ref()?.get(key, clock::now())?;
-        self.servable(&entry).then(|| entry.payload.clone())
+        self.servable(key, &entry).then(|| entry.payload.clone())
     }
 
     pub(super) fn count_l1_miss(&self) {

@@ -13,10 +13,9 @@ use serde_json::{Value, json};
 
 use super::Cache;
 use crate::{
-    clock,
     entry::Payload,
     l1::Figures,
-    l2::hearing::Hearing,
+    l2::{Link, status::LastError, tier::Tier},
     resilience::{breaker::BreakerState, mode::Mode, quota::Usage, state::LinkState},
     telemetry::{
         counters::EvictionCause,
@@ -49,25 +48,26 @@ impl Cache {
     /// The last link events and the last INFO, as far as there is a link and an INFO.
     fn add_details(&self, report: &mut Value) {
         let (mut events, mut info) = (Vec::new(), Value::Null);
-        if let Some(link) = &self.link {
-            let status = link.status.lock();
-            events.extend(
-                status
-                    .events
-                    .iter()
-                    .map(|(at, what)| json!({ "at": iso(*at), "event": what })),
-            );
-            let fields = status
-                .info
-                .lines()
-                .filter_map(|line| line.trim_end().split_once(':'));
-            if !status.info.is_empty() {
-                info = fields
-                    .map(|(name, value)| (name.to_owned(), Value::from(value)))
-                    .collect();
-            }
+        if let Some(l2) = &self.l2 {
+            l2.each_status(|status| {
+                let told = status.events.iter();
+                events.extend(told.map(|(at, what)| (*at, what.clone(), status.endpoint.clone())));
+                let fields = status
+                    .info
+                    .lines()
+                    .filter_map(|line| line.trim_end().split_once(':'));
+                if !status.info.is_empty() {
+                    info = fields
+                        .map(|(name, value)| (name.to_owned(), Value::from(value)))
+                        .collect();
+                }
+            });
         }
-        report["events"] = events.into();
+        events.sort_by_key(|(at, ..)| *at);
+        let events = events.into_iter().map(
+            |(at, what, endpoint)| json!({ "at": iso(at), "event": what, "endpoint": endpoint }),
+        );
+        report["events"] = events.collect();
         report["info"] = info;
     }
 
@@ -80,7 +80,8 @@ impl Cache {
             LinkState::Up => self.mode() == Mode::Tiered.as_str(),
             // Nobody wanted it yet, or nobody is to have it.
             LinkState::Idle => {
-                self.link.is_none() || self.memory_mode() || self.generation_in_use() == 0
+                let is_unused = |l2: &Arc<Tier>| l2.any().port.generation() == 0;
+                self.memory_mode() || self.l2.as_ref().is_none_or(is_unused)
             }
             LinkState::Connecting
             | LinkState::Recovering
@@ -97,10 +98,8 @@ impl Cache {
 
     /// Which tiers serve now.
     fn mode(&self) -> &'static str {
-        match self.link.as_ref().filter(|_| self.admitted()) {
-            Some(link) => link.status.lock().mode,
-            None => Mode::Memory.as_str(),
-        }
+        let mode = self.l2.as_ref().map(|l2| l2.mode());
+        mode.unwrap_or(Mode::Memory.as_str())
     }
 
     fn l1_health(&self, figures: Figures) -> Value {
@@ -141,49 +140,79 @@ impl Cache {
             "admission": self.admission(),
             "invalidation": { "mode": "off", "reason": null, "losses": 0, "lag_ms": null },
         });
-        let Some(link) = &self.link else {
+        let Some(l2) = &self.l2 else {
             return report;
         };
-        let mut status = link.status.lock();
-        status.watched = true;
-        report["total_commands"] = status.server.total_commands.into();
-        report["total_connections"] = status.server.total_connections.into();
-        report["total_keys"] = status.server.total_keys.into();
-        report["latency_ms"] = status
-            .latency_ms
-            .map(|ms| (ms * 1_000.0).round() / 1_000.0)
-            .into();
-        report["last_ping"] = status.last_ping.map(iso).into();
-        report["in_flight"] = status.in_flight.into();
-        let Hearing {
-            way,
-            reason,
-            losses,
-            lag_ms,
-        } = &status.hearing;
-        report["invalidation"] =
-            json!({ "mode": way.as_str(), "reason": reason, "losses": losses, "lag_ms": lag_ms });
-        report["last_error"] = status.last_error.as_ref().map_or(
+        let sum = |sum: &mut Option<u64>, value: Option<u64>| {
+            *sum = sum.map_or(value, |sum| Some(sum + value.unwrap_or(0)));
+        };
+        let (mut commands, mut connections, mut keys) = (None, None, None);
+        let (mut slowest, mut in_flight) = (None, 0);
+        let (mut last_ping, mut last_error): (Option<u64>, Option<LastError>) = (None, None);
+        l2.each_status(|status| {
+            status.watched = true;
+            sum(&mut commands, status.server.total_commands);
+            sum(&mut connections, status.server.total_connections);
+            sum(&mut keys, status.server.total_keys);
+            slowest = match (slowest, status.latency_ms) {
+                (Some(slowest), Some(ms)) => Some(f64::max(slowest, ms)),
+                (one, other) => one.or(other),
+            };
+            in_flight += status.in_flight;
+            last_ping = last_ping.max(status.last_ping);
+            if status.last_error.as_ref().map(|error| error.at)
+                > last_error.as_ref().map(|error| error.at)
+            {
+                last_error.clone_from(&status.last_error);
+            }
+        });
+        report["total_commands"] = commands.into();
+        report["total_connections"] = connections.into();
+        report["total_keys"] = keys.into();
+        report["latency_ms"] = slowest.map(|ms| (ms * 1_000.0).round() / 1_000.0).into();
+        report["last_ping"] = last_ping.map(iso).into();
+        report["in_flight"] = in_flight.into();
+        let hearing = l2.hearing();
+        report["invalidation"] = json!({
+            "mode": hearing.way.as_str(),
+            "reason": hearing.mute.or(hearing.reason),
+            "losses": hearing.losses,
+            "lag_ms": hearing.lag_ms,
+        });
+        report["last_error"] = last_error.map_or(
             Value::Null,
             |error| json!({ "code": error.code, "message": error.message, "at": iso(error.at) }),
         );
+        let links = l2.links();
+        if links.len() > 1 {
+            report["shards"] = links.iter().map(|link| shard_health(link)).collect();
+        }
         report
     }
 
+    /// The breaker of the link that is worst off.
     fn breaker_state(&self) -> &'static str {
-        let state = self.link.as_ref().map(|link| link.status.lock().breaker);
-        state.unwrap_or(BreakerState::Closed).as_str()
+        let mut worst = BreakerState::Closed;
+        if let Some(l2) = &self.l2 {
+            l2.each_status(|status| {
+                if worst != BreakerState::Open && status.breaker != BreakerState::Closed {
+                    worst = status.breaker;
+                }
+            });
+        }
+        worst.as_str()
     }
 
-    /// Whether reads are sent to Redis.
-    fn admitted(&self) -> bool {
-        self.generation_in_use() != 0 && self.open_link().is_some()
-    }
-
-    /// The share of reads that is sent to Redis.
+    /// The share of reads that is sent to Redis, of all links.
     fn admission(&self) -> Value {
-        let link = self.link.as_ref().filter(|_| self.admitted());
-        match link.map_or(0.0, |link| link.port.admission()) {
+        let links = self.l2.as_ref().map(|l2| l2.links()).unwrap_or_default();
+        let share = |link: &Arc<Link>| {
+            let is_used = link.port.generation() != 0 && link.port.is_open();
+            if is_used { link.port.admission() } else { 0.0 }
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a number of servers")]
+        let mean = links.iter().map(share).sum::<f64>() / links.len().max(1) as f64;
+        match mean {
             share if share >= 1.0 => 1.into(),
             share if share > 0.0 => share.into(),
             _ => 0.into(),
@@ -191,12 +220,11 @@ impl Cache {
     }
 
     fn pending_invalidations(&self) -> usize {
-        self.link.as_ref().map_or(0, |link| link.port.journaled())
+        self.l2.as_ref().map_or(0, |l2| l2.journaled())
     }
 
     pub(super) fn quota_usage(&self) -> Option<Usage> {
-        let quota = self.link.as_ref()?.quota.as_ref()?;
-        Some(quota.lock().usage(clock::unix()))
+        self.l2.as_ref()?.quota_usage()
     }
 
     fn quota_health(&self) -> Value {
@@ -264,12 +292,15 @@ impl Cache {
             version: env!("CARGO_PKG_VERSION"),
             mode: self.mode(),
         };
-        if let Some(link) = &self.link {
-            let mut status = link.status.lock();
-            status.watched = true;
-            snapshot.l2_keys = status.server.total_keys;
-            snapshot.l2_connections = status.connections;
-            snapshot.l2_in_flight = status.in_flight;
+        if let Some(l2) = &self.l2 {
+            l2.each_status(|status| {
+                status.watched = true;
+                if let Some(keys) = status.server.total_keys {
+                    *snapshot.l2_keys.get_or_insert(0) += keys;
+                }
+                snapshot.l2_connections += status.connections;
+                snapshot.l2_in_flight += status.in_flight;
+            });
         }
         snapshot
     }
@@ -290,12 +321,24 @@ impl Cache {
     /// Closes the cache when nobody waits for it.
     pub fn close_unheard(self: &Arc<Self>) {
         if !self.closed.swap(true, SeqCst)
-            && let Some(link) = &self.link
+            && let Some(l2) = &self.l2
         {
-            let (done, _) = tokio::sync::oneshot::channel();
-            link.control(crate::l2::Control::Close(done));
+            drop(l2.close());
         }
     }
+}
+
+/// What a link of several says of itself.
+fn shard_health(link: &Link) -> Value {
+    let status = link.status.lock();
+    json!({
+        "endpoint": status.endpoint,
+        "state": link.state().as_str(),
+        "mode": status.mode,
+        "breaker": status.breaker.as_str(),
+        "latency_ms": status.latency_ms,
+        "pending_invalidations": link.port.journaled(),
+    })
 }
 
 /// The Prometheus text of several caches, each family once.

@@ -7,9 +7,10 @@ use redis::{Cmd, ServerError};
 use super::{Cache, Key, Outcome};
 use crate::{
     l2::{
-        Link, commands,
+        commands,
         link::meaning_of,
         port::{Failure, Late, Reply, Request},
+        tier::Tier,
     },
     resilience::gate::Kind,
 };
@@ -41,29 +42,30 @@ impl Cache {
 
     /// `settles`: a good reply says that Redis holds nothing older of the keys.
     fn send_change(self: &Arc<Self>, keys: &[Key], cmd: Cmd, settles: bool, told: Told) {
-        let Some(link) = self.link.clone() else {
+        let Some(l2) = self.l2.clone() else {
             told(self, Err(Failure::Unavailable));
             return;
         };
-        let written: Vec<(Key, u64)> = {
-            let mut journal = link.journal.lock();
-            keys.iter()
-                .map(|key| (Arc::clone(key), journal.begin_write(key)))
-                .collect()
-        };
+        let begun = |key: &Key| l2.journal(key, |journal| journal.begin_write(key));
+        let written: Vec<(Key, u64)> = keys
+            .iter()
+            .map(|key| (Arc::clone(key), begun(key)))
+            .collect();
         let kind = commands::kind(&cmd);
         let cache = Arc::clone(self);
         let settle = Box::new(move |reply: Reply| -> Option<Late> {
             let late = reply == Err(Failure::Timeout);
-            link.heard_of_write(kind, &reply);
-            cache.note_reply(&link, &written, settles, &reply);
+            if let Some((key, _)) = written.first() {
+                l2.of(key).heard_of_write(kind, &reply);
+            }
+            cache.note_reply(&l2, &written, settles, &reply);
             told(&cache, reply);
             if !late {
                 return None;
             }
             Some(Box::new(move |reply| {
                 for (key, seq) in &written {
-                    link.end_write(key, *seq, settles && reply.is_ok());
+                    end_write(&l2, key, *seq, settles && reply.is_ok());
                 }
             }))
         });
@@ -71,20 +73,20 @@ impl Cache {
     }
 
     /// What the end of a write means for the journal. One whose deadline passed is under way until its late reply.
-    fn note_reply(&self, link: &Link, written: &[(Key, u64)], settles: bool, reply: &Reply) {
+    fn note_reply(&self, l2: &Tier, written: &[(Key, u64)], settles: bool, reply: &Reply) {
         let alone = written.len() == 1;
         for (key, seq) in written {
             let seq = *seq;
             match reply {
-                Ok(_) => link.end_write(key, seq, settles),
+                Ok(_) => end_write(l2, key, seq, settles),
                 // Refused for good, if it is this key that was: of several one is enough.
                 Err(Failure::Refused(error)) if alone && meaning_of(error).is_for_good() => {
-                    link.end_write(key, seq, true);
+                    end_write(l2, key, seq, true);
                 }
-                Err(Failure::Timeout) => link.doubt_write(key, seq),
+                Err(Failure::Timeout) => doubt_write(l2, key, seq),
                 Err(_) => {
-                    link.doubt_write(key, seq);
-                    link.end_write(key, seq, false);
+                    doubt_write(l2, key, seq);
+                    end_write(l2, key, seq, false);
                 }
             }
         }
@@ -107,7 +109,7 @@ impl Cache {
     /// What Redis holds of a key that was changed, and is not stored there, is no longer true: it is deleted, or journaled
     /// while Redis is away. Call it under the stripe lock of the key.
     pub(super) fn take_back(self: &Arc<Self>, key: &Key) {
-        if self.covered(key) && self.taking_link(Kind::Deletion).is_some() {
+        if self.covered(key) && self.takes(key, Kind::Deletion) {
             let unlink = commands::unlink(&[key]);
             self.send_write(std::slice::from_ref(key), unlink, Box::new(|_, _| ()));
         } else {
@@ -117,17 +119,32 @@ impl Cache {
 
     /// Journals a key that was changed while Redis is away.
     pub(super) fn distrust(&self, key: &Key) {
-        if let Some(link) = &self.link {
-            link.distrust(key);
+        if let Some(l2) = &self.l2 {
+            l2.journal(key, |journal| journal.record(Arc::clone(key)));
         }
     }
 
     /// What a write comes to while Redis is away: L1's part, or the error of a strict call.
     pub(super) fn away(&self, key: &Key, strict: bool, local: Outcome) -> Outcome {
-        if strict && self.link.is_some() {
+        if strict && self.l2.is_some() {
             Outcome::Error(self.failed(&Failure::Unavailable, key))
         } else {
             local
         }
     }
+}
+
+/// The write of `key` that was given `seq` is over; if it is `confirmed`, Redis holds nothing older.
+fn end_write(l2: &Tier, key: &Key, seq: u64, confirmed: bool) {
+    l2.journal(key, |journal| {
+        journal.end_write(key);
+        if confirmed {
+            journal.acknowledge(key, seq);
+        }
+    });
+}
+
+/// The write of `key` that was given `seq` may not have been carried out.
+fn doubt_write(l2: &Tier, key: &Key, seq: u64) {
+    l2.journal(key, |journal| journal.record_write(key, seq));
 }

@@ -37,7 +37,7 @@ async fn rounds(weak: Weak<Cache>) {
 impl Cache {
     fn sweep(&self, round: u32) {
         let Some(l1) = &self.l1 else { return };
-        l1.release_aside(|| self.generation_in_use());
+        l1.release_aside(|key| self.generation_in_use(key));
         if l1.figures().entries > LARGE && !round.is_multiple_of(ROUNDS_IF_LARGE) {
             return;
         }

@@ -91,7 +91,7 @@ impl Cache {
             return waiter.now(Outcome::Error(Self::closed_error()));
         }
         let strict = self.strict(options.strict);
-        if payload.data.len() > self.config.l2.max_value_bytes && self.link.is_some() && strict {
+        if payload.data.len() > self.config.l2.max_value_bytes && self.l2.is_some() && strict {
             return waiter.now(Outcome::Error(self.too_large(key, &payload)));
         }
         let write = Write {
@@ -102,7 +102,7 @@ impl Cache {
         if let Some(only_if) = options.only_if {
             return self.set_only_if(&write, only_if, waiter);
         }
-        if self.storing_link(key).is_none() {
+        if !self.stores(key) {
             self.put_away(&write);
             return waiter.now(self.away(key, strict, Outcome::Undefined));
         }
@@ -124,7 +124,7 @@ impl Cache {
 
     /// Puts a value into L1 and sends it to Redis; `told` hears of Redis' answer.
     pub(super) fn store(self: &Arc<Self>, write: &Write<'_>, told: Told) {
-        let lives = self.lives(write.options);
+        let lives = self.lives(write.key, write.options);
         let cmd = self.set_command(write, lives, None);
         let mut locked = self.table.lock(write.key);
         locked.mutate(|| self.put(write, lives));
@@ -134,7 +134,7 @@ impl Cache {
 
     /// Puts a value into L1 while Redis is away, or does not store it.
     pub(super) fn put_away(self: &Arc<Self>, write: &Write<'_>) {
-        let lives = self.lives(write.options);
+        let lives = self.lives(write.key, write.options);
         let mut locked = self.table.lock(write.key);
         locked.mutate(|| self.put(write, lives));
         self.take_back(write.key);
@@ -151,11 +151,11 @@ impl Cache {
             payload: write.payload.clone(),
             l1_until: now.saturating_add(lives.l1_ms),
             life_until: Some(lives.l2.ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms))),
-            link: self.generation_in_use(),
+            link: self.generation_in_use(write.key),
             era: self.era(),
         };
         let put = self.keep(l1, write.key, entry);
-        if put == Put::TooLarge && self.link.is_none() {
+        if put == Put::TooLarge && self.l2.is_none() {
             let size = write.payload.data.len();
             self.notices.warn(
                 "value-too-large",
@@ -167,8 +167,8 @@ impl Cache {
 
     /// Puts what this process wrote into L1, aside as well while Redis does not take it.
     pub(super) fn keep(&self, l1: &L1, key: &Key, entry: Entry) -> Put {
-        match &self.link {
-            Some(link) if self.generation_in_use() == 0 || link.port.is_gated() => {
+        match self.link_of(key) {
+            Some(link) if link.port.generation() == 0 || link.port.is_gated() => {
                 l1.put_aside(key, entry)
             }
             Some(_) | None => l1.put_own(key, entry),
@@ -238,7 +238,7 @@ impl Cache {
         let context = Context {
             key,
             unix_ms: clock::unix(),
-            epoch: self.epoch(),
+            epoch: self.epoch(write.key),
         };
         commands::set(
             key,
@@ -256,7 +256,7 @@ impl Cache {
         CacheError::new(Code::ValueTooLarge, text).key(self.shown(key))
     }
 
-    pub(super) fn lives(&self, options: &WriteOptions) -> Lives {
+    pub(super) fn lives(&self, key: &[u8], options: &WriteOptions) -> Lives {
         let shorten = 1.0 - options.jitter.unwrap_or(self.config.jitter) * fastrand::f64();
         let ttl = match options.ttl {
             Ttl::Default => self.config.l2.ttl_ms,
@@ -279,7 +279,7 @@ impl Cache {
         let ttl_ms = ttl.map(shortened);
         let l1_ttl = self.config.l1.as_ref().map_or(0, |l1| l1.ttl_ms);
         let asked = shortened(options.l1_ttl.unwrap_or(l1_ttl));
-        let most = match &self.link {
+        let most = match self.link_of(key) {
             None => NEVER,
             Some(_) if self.memory_mode() => NEVER,
             Some(link) if link.port.is_open() => asked,
@@ -300,14 +300,14 @@ impl Cache {
         only_if: OnlyIf,
         waiter: Waiter,
     ) -> Option<Outcome> {
-        let lives = self.lives(write.options);
-        if write.payload.data.len() > self.config.l2.max_value_bytes && self.link.is_some() {
+        let lives = self.lives(write.key, write.options);
+        if write.payload.data.len() > self.config.l2.max_value_bytes && self.l2.is_some() {
             let CacheError { message, .. } = self.too_large(write.key, &write.payload);
             self.notices.warn("value-too-large", &message);
             return waiter.now(Outcome::Bool(false));
         }
         let mut locked = self.table.lock(write.key);
-        if self.link.is_none() {
+        if self.l2.is_none() {
             let there = self
                 .l1
                 .as_ref()
@@ -318,7 +318,7 @@ impl Cache {
             }
             return waiter.now(Outcome::Bool(done));
         }
-        if self.open_link().is_none() || self.covered(write.key) {
+        if self.open_link(write.key).is_none() || self.covered(write.key) {
             return waiter.now(Outcome::Error(
                 self.failed(&Failure::Unavailable, write.key),
             ));

@@ -75,12 +75,21 @@ pub(super) struct RedisOptions {
     pub(super) key_prefix: Option<String>,
     family: Option<Family>,
     max_connections: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     sentinels: Vec<Node>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sentinel_username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sentinel_password: Option<Secret>,
-    #[serde(rename = "sentinelTLS", with = "switch")]
+    #[serde(
+        rename = "sentinelTLS",
+        with = "switch",
+        skip_serializing_if = "Option::is_none"
+    )]
     sentinel_tls: Option<Tls>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     nodes: Vec<Node>,
 }
 

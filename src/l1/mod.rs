@@ -181,7 +181,7 @@ impl L1 {
 
     /// Drops what was put aside while the link `in_use`, if there is one, was not: Redis is asked for it again. May take
     /// milliseconds.
-    pub fn release_aside(&self, in_use: impl FnOnce() -> u64) {
+    pub fn release_aside(&self, in_use: impl Fn(&[u8]) -> u64) {
         self.side.release(in_use);
     }
 

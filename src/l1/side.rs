@@ -93,16 +93,15 @@ impl Side {
 
     /// Drops what was put aside under another link than the one in use, `in_use`, which is asked with the table locked:
     /// nothing that is put aside later is taken for something from before. 0 is no link, and drops nothing.
-    pub(super) fn release(&self, in_use: impl FnOnce() -> u64) {
+    pub(super) fn release(&self, in_use: impl Fn(&[u8]) -> u64) {
         if !self.is_used() {
             return;
         }
         let mut kept = self.kept.lock();
-        let link = in_use();
-        if link == 0 {
-            return;
-        }
-        let from_before = kept.lru.iter().filter(|(_, entry)| entry.link != link);
+        let from_before = kept.lru.iter().filter(|(key, entry)| {
+            let link = in_use(key);
+            link != 0 && link != entry.link
+        });
         let keys: Vec<Box<[u8]>> = from_before.map(|(key, _)| key.clone()).collect();
         let freed: Vec<_> = keys
             .iter()

@@ -176,10 +176,10 @@ fn what_was_put_aside_goes_when_another_link_is_in_use() {
     verified.link = 7;
     l1.put_aside(keys[1].as_bytes(), verified);
     l1.upkeep();
-    l1.release_aside(|| 0);
+    l1.release_aside(|_| 0);
     assert_eq!(held(&l1, &keys, 0), 2);
-    l1.release_aside(|| 7);
+    l1.release_aside(|_| 7);
     assert_eq!(held(&l1, &keys, 0), 1, "the one of that link");
-    l1.release_aside(|| 8);
+    l1.release_aside(|_| 8);
     assert_eq!((held(&l1, &keys, 0), l1.side.bytes()), (0, 0));
 }

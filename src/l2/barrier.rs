@@ -10,6 +10,7 @@
 //! | the quota is spent | ends: the link comes up with its breaker open, the journal is kept |
 //! | not the master, not allowed in | fails, as the handshake would have |
 //! | no right to this command | drops a key or a pattern, and tells: asking again would change nothing |
+//! | another node has the slot | leaves it to the link that the entry goes to |
 //! | anything else | keeps the entry, which stays unread, and goes on with the next |
 
 use std::{
@@ -29,6 +30,7 @@ use super::{
     link::{Connection, meaning_of, server_text},
     port::Failure,
     status::LastError,
+    tier::group_by_slot,
 };
 use crate::{
     clock,
@@ -68,6 +70,7 @@ enum Next {
     Fail(Class),
     Drop,
     Keep,
+    Leave,
 }
 
 const fn next(meaning: Meaning) -> Next {
@@ -79,12 +82,16 @@ const fn next(meaning: Meaning) -> Next {
         Meaning::Capacity => Next::Fail(Class::Capacity),
         Meaning::Forbidden => Next::Drop,
         Meaning::Setup | Meaning::OldProtocol | Meaning::WrongType | Meaning::Caller => Next::Keep,
+        Meaning::Elsewhere => Next::Leave,
     }
 }
 
 /// Whether asking again would give the same answer, for a while or for good.
 fn is_settled(error: &ServerError) -> bool {
-    matches!(next(meaning_of(error)), Next::Drop | Next::Keep)
+    matches!(
+        next(meaning_of(error)),
+        Next::Drop | Next::Keep | Next::Leave
+    )
 }
 
 /// Replays the journal. May be cancelled: what was not confirmed is still in it.
@@ -121,7 +128,7 @@ pub async fn replay(
                 let error = LastError::new(error.code(), explained(error.code(), &text));
                 return Err(Refusal::new(class, error));
             }
-            Next::ComeUp | Next::Drop | Next::Keep => {
+            Next::ComeUp | Next::Drop | Next::Keep | Next::Leave => {
                 if meaning == Meaning::Quota {
                     connection.quota_spent = Some(text);
                 }
@@ -246,7 +253,7 @@ impl Replay<'_> {
         let known = self.link.epoch.load(SeqCst);
         if found.is_none() && known != 0 {
             let mut set = redis::cmd("SET");
-            set.arg(EPOCH_KEY)
+            set.arg(self.epoch_key())
                 .arg(fastrand::u64(1..).to_string())
                 .arg("NX");
             self.unless_refused(set).await?;
@@ -259,9 +266,13 @@ impl Replay<'_> {
         Ok(())
     }
 
+    fn epoch_key(&self) -> String {
+        self.link.own_key("", EPOCH_KEY)
+    }
+
     async fn ask_epoch(&mut self) -> Result<Option<u64>, Stop> {
         let mut get = redis::cmd("GET");
-        get.arg(EPOCH_KEY);
+        get.arg(self.epoch_key());
         let found = self.unless_refused(get).await?;
         let text = found.and_then(commands::bytes);
         let text = text.and_then(|text| String::from_utf8(text).ok());
@@ -302,7 +313,7 @@ impl Replay<'_> {
     async fn renew_epoch(&mut self) -> Result<(), Stop> {
         let epoch = fastrand::u64(1..);
         let mut set = redis::cmd("SET");
-        set.arg(EPOCH_KEY).arg(epoch.to_string());
+        set.arg(self.epoch_key()).arg(epoch.to_string());
         self.one(set).await?;
         self.link.epoch.store(epoch, SeqCst);
         self.link.distrust_bare.store(true, SeqCst);
@@ -369,6 +380,7 @@ impl Replay<'_> {
                         self.link.trust(key, *seq);
                     }
                     Next::Keep => tell_of_refusal(self.link, self.setting, &error, true),
+                    Next::Leave => (),
                     Next::Wait | Next::ComeUp | Next::Fail(_) => return Err(Stop::Refused(error)),
                 }
             }
@@ -389,19 +401,41 @@ impl Replay<'_> {
             let (next, keys) = commands::scanned(step).ok_or(Stop::Broken)?;
             let keys = commands::users(keys, &self.setting.config.prefix);
             if !keys.is_empty() {
-                self.one(commands::unlink(&keys)).await?;
+                self.unlink_all(keys).await?;
             }
             if next == "0" {
                 break;
             }
             cursor = next;
         }
-        if let Some(publish) = self.link.bus.telling_of_pattern(pattern) {
+        if let Some(publish) = self.link.shared.bus.telling_of_pattern(pattern) {
             match self.one(publish).await {
                 Err(Stop::Refused(error)) => {
                     self.link.heard_of_publishing(&Err(Failure::Refused(error)));
                 }
                 published => drop(published?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes keys, those of each slot with one command where there are slots.
+    async fn unlink_all(&mut self, keys: Vec<Vec<u8>>) -> Result<(), Stop> {
+        let groups = if self.link.is_shard() {
+            group_by_slot(keys)
+        } else {
+            vec![keys]
+        };
+        let mut pipeline = redis::pipe();
+        for keys in &groups {
+            pipeline.add_command(commands::unlink(keys));
+        }
+        for reply in self.exchange(&pipeline).await? {
+            // What is elsewhere by now is removed there, as the pattern is known there too.
+            if let Value::ServerError(error) = reply
+                && meaning_of(&error) != Meaning::Elsewhere
+            {
+                return Err(Stop::Refused(error));
             }
         }
         Ok(())
@@ -420,7 +454,7 @@ impl Replay<'_> {
     /// Sends commands, and behind them what tells others of the changes they make.
     async fn exchange(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, Stop> {
         let mut sent = pipeline.clone();
-        if let Some(publish) = self.link.bus.telling_of(pipeline) {
+        if let Some(publish) = self.link.shared.bus.telling_of(pipeline) {
             sent.add_command(publish);
         }
         let count = sent.len();

@@ -9,6 +9,7 @@ use std::{
 use redis::{Cmd, Pipeline, Value};
 
 use super::{
+    cluster::slots::slot_of,
     commands,
     port::{self, Failure, Late, Operation, Reply, Request, Settle},
 };
@@ -82,6 +83,19 @@ impl Waiting {
             }
             Claim::Settled => Claim::Settled,
         };
+    }
+
+    /// The operation as it was asked for, to be sent elsewhere, if somebody still waits.
+    pub fn elsewhere(&mut self, request: Request) -> Option<Operation> {
+        let Claim::End(settle) = std::mem::replace(&mut self.claim, Claim::Settled) else {
+            return None;
+        };
+        Some(Operation {
+            request,
+            deadline: self.deadline,
+            settle,
+            tries: self.tries + 1,
+        })
     }
 
     /// Whether somebody still waits.
@@ -207,10 +221,13 @@ impl Batch {
     }
 }
 
-/// Cuts `operations` into pipelines.
+/// Cuts `operations` into pipelines. `by_slot`, only reads of the same slot are joined.
 #[must_use]
-pub fn cut(operations: VecDeque<Operation>) -> Vec<Batch> {
-    let mut cutter = Cutter::default();
+pub fn cut(operations: VecDeque<Operation>, by_slot: bool) -> Vec<Batch> {
+    let mut cutter = Cutter {
+        by_slot,
+        ..Cutter::default()
+    };
     for operation in operations {
         cutter.add(operation);
     }
@@ -224,8 +241,23 @@ fn get(key: &[u8]) -> Cmd {
     cmd
 }
 
+/// Those of each slot, in the order of the first of each.
+fn by_slot(reads: Vec<(Arc<[u8]>, Waiting)>) -> Vec<Vec<(Arc<[u8]>, Waiting)>> {
+    let mut groups: Vec<Vec<(Arc<[u8]>, Waiting)>> = Vec::new();
+    let mut at: ahash::HashMap<u16, usize> = ahash::HashMap::default();
+    for read in reads {
+        let group = *at.entry(slot_of(&read.0)).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[group].push(read);
+    }
+    groups
+}
+
 #[derive(Default)]
 struct Cutter {
+    by_slot: bool,
     batches: Vec<Batch>,
     reads: Vec<(Arc<[u8]>, Waiting)>,
     /// Keys written since the first of `reads`: a read of one of them may not join.
@@ -263,7 +295,21 @@ impl Cutter {
 
     /// Sends the joined reads, then what was queued behind the first of them.
     fn flush_reads(&mut self) {
-        let mut reads = std::mem::take(&mut self.reads);
+        let reads = std::mem::take(&mut self.reads);
+        if self.by_slot {
+            for reads in by_slot(reads) {
+                self.send_reads(reads);
+            }
+        } else {
+            self.send_reads(reads);
+        }
+        self.written.clear();
+        for (cmd, part, size) in std::mem::take(&mut self.held) {
+            self.send(cmd, part, size);
+        }
+    }
+
+    fn send_reads(&mut self, mut reads: Vec<(Arc<[u8]>, Waiting)>) {
         if reads.len() == 1 {
             if let Some((key, waiting)) = reads.pop() {
                 let size = key.len();
@@ -277,10 +323,6 @@ impl Cutter {
                 size += key.len() + 8;
             }
             self.send(cmd, Part::Joined(reads), size);
-        }
-        self.written.clear();
-        for (cmd, part, size) in std::mem::take(&mut self.held) {
-            self.send(cmd, part, size);
         }
     }
 
@@ -329,7 +371,7 @@ mod tests {
                 .collect();
             args.join(" ")
         };
-        cut(operations.into())
+        cut(operations.into(), false)
             .iter()
             .map(|batch| batch.pipeline.cmd_iter().map(name).collect())
             .collect()
@@ -355,6 +397,17 @@ mod tests {
             read("d"),
         ]);
         assert_eq!(shape, [["MGET a c", "SET b x", "MGET b d"]]);
+    }
+
+    #[test]
+    fn in_a_cluster_only_reads_of_one_slot_are_joined() {
+        let reads = ["{a}1", "{b}1", "{a}2", "c"].map(read);
+        let batches = cut(Vec::from(reads).into(), true);
+        let [batch] = &batches[..] else {
+            panic!("{} pipelines", batches.len());
+        };
+        let lengths = batch.pipeline.cmd_iter().map(|cmd| cmd.args_iter().count());
+        assert_eq!(lengths.collect::<Vec<_>>(), [3, 2, 2]);
     }
 
     #[test]

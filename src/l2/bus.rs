@@ -14,8 +14,12 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, ProtocolVersion, aio::PubSub};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::{
     Link, Setting,
@@ -23,6 +27,7 @@ use super::{
     commands,
     handshake::{self, Memory, Refusal},
     hearing::Way,
+    port::DEAF_MS,
     status::LastError,
     subscription::hear,
 };
@@ -168,10 +173,7 @@ impl Bus {
         }
         let mut changed = Vec::new();
         for cmd in pipeline.cmd_iter() {
-            let words: Vec<&[u8]> = cmd
-                .args_iter()
-                .filter_map(|arg| commands::argument(&arg))
-                .collect();
+            let words = commands::words(cmd);
             let (name, args) = words.split_first()?;
             match Changes::of(name, args.iter().copied()) {
                 Changes::Keys(keys) => changed.extend(keys),
@@ -199,10 +201,49 @@ impl Bus {
     }
 }
 
-/// Hears what others publish, for as long as the data connection is in use; to be aborted at its end.
-pub(super) async fn listen(link: Arc<Link>, setting: Setting, protocol: ProtocolVersion) {
+/// Hears what others publish while at least one link wants it.
+#[derive(Default)]
+pub struct Subscriber(Mutex<(usize, Option<JoinHandle<()>>)>);
+
+impl Subscriber {
+    /// One link more wants it. `untracked` is why the server does not tell by itself.
+    pub(super) fn begin(
+        &self,
+        link: &Arc<Link>,
+        setting: &Setting,
+        protocol: ProtocolVersion,
+        untracked: Option<String>,
+    ) {
+        let mut task = self.0.lock();
+        task.0 += 1;
+        if task.0 == 1 {
+            let listening = listen(Arc::clone(link), setting.clone(), protocol, untracked);
+            task.1 = Some(tokio::spawn(listening));
+        }
+    }
+
+    /// One link less wants it.
+    pub(super) fn end(&self) {
+        let mut task = self.0.lock();
+        task.0 -= 1;
+        if task.0 == 0
+            && let Some(task) = task.1.take()
+        {
+            task.abort();
+        }
+    }
+}
+
+/// Hears what others publish; to be aborted at its end.
+async fn listen(
+    link: Arc<Link>,
+    setting: Setting,
+    protocol: ProtocolVersion,
+    untracked: Option<String>,
+) {
     let mut memory = Memory::default();
     let mut backoff = Backoff::new();
+    let mut missed_at = clock::now();
     loop {
         backoff.started(clock::now());
         let subscribed =
@@ -217,9 +258,10 @@ pub(super) async fn listen(link: Arc<Link>, setting: Setting, protocol: Protocol
         let class = match subscribed {
             Ok(channel) => {
                 backoff.up(clock::now());
-                enter(&link, Way::Pubsub, None);
+                backoff.good_read();
                 // What was read before is as of then.
-                setting.listener.missed();
+                setting.listener.missed(None);
+                enter(&link, Way::Pubsub, untracked.clone());
                 let pinged = || {
                     link.counters.l2_commands.fetch_add(1, Relaxed);
                 };
@@ -235,7 +277,8 @@ pub(super) async fn listen(link: Arc<Link>, setting: Setting, protocol: Protocol
                     Way::Off,
                     Some("the subscription was lost".to_owned()),
                 );
-                setting.listener.missed();
+                setting.listener.missed(None);
+                missed_at = clock::now();
                 Class::Transient
             }
             Err(refusal) => {
@@ -249,6 +292,11 @@ pub(super) async fn listen(link: Arc<Link>, setting: Setting, protocol: Protocol
         };
         let delay = backoff.next(clock::now(), class, None, &mut fastrand::f64);
         sleep(Duration::from_millis(delay)).await;
+        // What is read meanwhile is not kept current either.
+        if clock::now() >= missed_at + DEAF_MS {
+            setting.listener.missed(None);
+            missed_at = clock::now();
+        }
     }
 }
 
@@ -269,12 +317,16 @@ async fn subscribe(
     protocol: ProtocolVersion,
 ) -> Result<PubSub, Refusal> {
     let info = handshake::connection_info(setting, memory, protocol).await;
-    let dialed = setting.dial.dial(&mut memory.last_good, ALLOWANCE).await?;
-    link.counters.l2_commands.fetch_add(2, Relaxed);
+    let dialed = setting
+        .dial_any
+        .dial(&mut memory.last_good, ALLOWANCE)
+        .await?;
+    let select = u64::from(setting.redis.db != 0);
+    link.counters.l2_commands.fetch_add(2 + select, Relaxed);
     let refused = |error| handshake::refusal(&error, protocol, setting.redis.tls.is_some());
     let mut channel = PubSub::new(&info, dialed.stream).await.map_err(refused)?;
     channel
-        .subscribe(&link.bus.channel)
+        .subscribe(&link.shared.bus.channel)
         .await
         .map_err(refused)?;
     Ok(channel)
@@ -283,14 +335,14 @@ async fn subscribe(
 fn take(link: &Link, setting: &Setting, bytes: &[u8]) {
     let Some(message) = Message::decode(bytes) else {
         link.note_loss();
-        setting.listener.missed();
+        setting.listener.missed(None);
         return;
     };
-    if message.source == link.bus.source {
+    if message.source == link.shared.bus.source {
         link.status.lock().hearing.lag_ms = Some(clock::now().saturating_sub(message.at));
         return;
     }
-    let prefix = link.bus.prefix.as_bytes();
+    let prefix = link.shared.bus.prefix.as_bytes();
     match message.change {
         Change::Keys(names) => {
             let keys: Vec<Vec<u8>> = names.iter().map(|name| [prefix, name].concat()).collect();
@@ -301,7 +353,7 @@ fn take(link: &Link, setting: &Setting, bytes: &[u8]) {
             let escaped = crate::resilience::glob::escape(prefix);
             setting.listener.removed(&[&escaped, pattern].concat());
         }
-        Change::Unknown => setting.listener.missed(),
+        Change::Unknown => setting.listener.missed(None),
     }
 }
 

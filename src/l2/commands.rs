@@ -232,6 +232,12 @@ pub const fn integer(value: &Value) -> Option<i64> {
     }
 }
 
+/// The name of a command and its arguments.
+#[must_use]
+pub fn words(cmd: &Cmd) -> Vec<&[u8]> {
+    cmd.args_iter().filter_map(|arg| argument(&arg)).collect()
+}
+
 /// One argument of a command, if it is not the place of a cursor.
 #[must_use]
 pub const fn argument<'a>(arg: &redis::Arg<&'a [u8]>) -> Option<&'a [u8]> {

@@ -141,6 +141,7 @@ pub async fn connect(
         pushes,
         protocol,
         subscribes: false,
+        untracked: None,
     })
 }
 
@@ -199,7 +200,8 @@ pub async fn ready(
             !std::mem::replace(&mut named, true),
         )
         .await?;
-        if server.replica {
+        // A cluster tells by its slots who serves.
+        if server.replica && !server.cluster {
             let text = "the server is a replica: connect to its master (was there a failover?)";
             return Err(Refusal::new(Class::Role, LastError::new("READONLY", text)));
         }
@@ -253,6 +255,7 @@ async fn ask_server(
                 | Meaning::Setup
                 | Meaning::OldProtocol
                 | Meaning::WrongType
+                | Meaning::Elsewhere
                 | Meaning::Caller => Ok(Server::default()),
             }
         }
@@ -336,6 +339,7 @@ pub(super) fn refusal(error: &RedisError, protocol: ProtocolVersion, tls: bool) 
         | Meaning::NoWrites
         | Meaning::OldProtocol
         | Meaning::WrongType
+        | Meaning::Elsewhere
         | Meaning::Caller => Class::Transient,
     };
     let cut_short = class == Class::Transient && described.code == "ECONNRESET";

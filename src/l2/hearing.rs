@@ -5,7 +5,7 @@ use redis::ProtocolVersion;
 use super::{
     Link, Setting,
     handshake::{Memory, Refusal},
-    link::{Connection, End, Serving},
+    link::{Connection, End, Serving, meaning_of, server_text},
     port::{Failure, Reply},
     tracking,
 };
@@ -23,6 +23,8 @@ pub struct Hearing {
     pub way: Way,
     /// Why not better.
     pub reason: Option<String>,
+    /// Why others do not hear of changes made here, if they do not.
+    pub mute: Option<String>,
     /// How often changes were missed: the way was interrupted, or the database flushed.
     pub losses: u64,
     /// How long the last change took to be heard of whose time is known, in ms.
@@ -63,6 +65,7 @@ impl Hearing {
         Self {
             way: Way::Off,
             reason: Some(reason.to_owned()),
+            mute: None,
             losses: 0,
             lag_ms: None,
         }
@@ -140,8 +143,10 @@ pub async fn begin(
         Wish::TrackingOrPubsub => hears || refused.is_none(),
         Wish::Tracking | Wish::Off(_) => false,
     };
-    link.bus.speak(publishes);
+    link.shared.bus.speak(publishes);
+    link.status.lock().hearing.mute = None;
     connection.subscribes = publishes && hears;
+    connection.untracked.clone_from(&refused);
     let reason = match refused {
         Some(reason) => reason,
         None if hears => "subscribing".to_owned(),
@@ -158,14 +163,18 @@ fn decide(link: &Link, way: Way, reason: Option<String>) {
 }
 
 impl Link {
-    /// What the server said to a message for other processes: what it refuses, they do not hear of.
+    /// What the server said to a message for other processes: what it refuses, they do not hear of. Where this user may
+    /// publish nothing, nothing more is tried over this link.
     pub fn heard_of_publishing(&self, reply: &Reply) {
-        if let Err(Failure::Refused(error)) = reply {
-            let text = super::link::server_text(error);
-            let reason =
-                format!("PUBLISH was refused, others do not hear of changes made here: {text}");
-            self.status.lock().hearing.reason = Some(reason);
+        let Err(Failure::Refused(error)) = reply else {
+            return;
+        };
+        if meaning_of(error).is_for_good() {
+            self.shared.bus.speak(false);
         }
+        let text = server_text(error);
+        let mute = format!("PUBLISH was refused, others do not hear of changes made here: {text}");
+        self.status.lock().hearing.mute = Some(mute);
     }
 
     /// Changes were missed.
@@ -178,7 +187,7 @@ impl Serving<'_> {
     /// The link is at its end: what it kept current is so no longer.
     pub(super) fn stop_hearing(&self, end: &End) {
         let hearing = &mut self.link.status.lock().hearing;
-        if hearing.way == Way::Off {
+        if hearing.way == Way::Off && !self.connection.subscribes {
             return;
         }
         hearing.way = Way::Off;

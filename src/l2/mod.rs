@@ -8,6 +8,7 @@ pub mod barrier;
 pub mod batch;
 pub mod bus;
 pub mod changes;
+pub mod cluster;
 pub mod commands;
 mod condition;
 pub mod dialer;
@@ -20,6 +21,7 @@ pub mod sentinel;
 pub mod status;
 mod subscription;
 pub mod supervisor;
+pub mod tier;
 pub mod tls;
 pub mod tracking;
 mod watch;
@@ -28,7 +30,7 @@ mod watch;
 mod tests;
 
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
 };
 
@@ -36,13 +38,14 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch as latest};
 
 use self::{
-    bus::Bus,
+    bus::{Bus, Subscriber},
     dialer::Dial,
     hearing::Hearing,
     link::meaning_of,
     port::{Failure, Port, Reply},
     sentinel::Sentinels,
     status::Status,
+    tier::Tier,
 };
 use crate::{
     clock::{self, millis, now},
@@ -146,8 +149,9 @@ pub trait Listener: Send + Sync {
     fn changed(&self, keys: &[&[u8]]);
     /// What matches the glob was removed.
     fn removed(&self, pattern: &[u8]);
-    /// Changes were missed, or too many to be named: nothing that was read before is known to be current.
-    fn missed(&self);
+    /// Changes were missed, or too many to be named: nothing that was read before over this link, or over any, is known to
+    /// be current.
+    fn missed(&self, link: Option<&Link>);
 }
 
 /// What the cache tells its supervisor.
@@ -163,6 +167,40 @@ pub enum Control {
     MemoryMode(bool),
     /// Finish what is in flight, at most a second, and stop for good.
     Close(oneshot::Sender<()>),
+}
+
+/// What all links of a cache have in common.
+pub struct Shared {
+    /// What tells other processes of changes.
+    pub bus: Bus,
+    /// What hears of their changes, for the links that want it.
+    pub subscriber: Subscriber,
+    /// How much of the plan is used, if one was given.
+    pub quota: Option<Mutex<Quota>>,
+    /// Whether somebody deleted the count of the plan's commands in Redis.
+    count_is_new: AtomicBool,
+    /// How many of the commands that were sent it knows of.
+    spent: AtomicU64,
+    /// How many links there were, one after another.
+    generations: Arc<AtomicU64>,
+    /// Counts the steps of all links, for those who wait for one.
+    pub steps: latest::Sender<u64>,
+}
+
+impl Shared {
+    /// Of links that were never up.
+    #[must_use]
+    pub fn new(config: &Config, redis: &Redis) -> Arc<Self> {
+        Arc::new(Self {
+            bus: Bus::new(config, redis.db),
+            subscriber: Subscriber::default(),
+            quota: config.quota.as_ref().map(quota_of),
+            count_is_new: AtomicBool::new(false),
+            spent: AtomicU64::new(0),
+            generations: Arc::default(),
+            steps: latest::Sender::new(0),
+        })
+    }
 }
 
 /// The cache's handle of its link. The supervisor holds the same one.
@@ -181,20 +219,16 @@ pub struct Link {
     pub epoch: AtomicU64,
     /// Values without an envelope may be from before a collapse, which an epoch does not tell of them.
     pub distrust_bare: AtomicBool,
-    /// What tells other processes of changes.
-    pub bus: Bus,
+    /// What it has in common with the other links of the cache.
+    pub shared: Arc<Shared>,
+    /// What puts keys of our own into a slot of this link, where there are slots.
+    home: Mutex<Option<String>>,
     /// The counters of the cache.
     pub counters: Arc<Counters>,
     /// How long callers who can make a value wait for Redis.
     pub patience: Mutex<Patience>,
-    /// How much of the plan is used, if one was given.
-    pub quota: Option<Mutex<Quota>>,
     /// Whether the application was told that the server refuses to delete what is journaled.
     told_of_refusals: AtomicBool,
-    /// Whether somebody deleted the count of the plan's commands in Redis.
-    count_is_new: AtomicBool,
-    /// How many of the commands that were sent it knows of.
-    spent: AtomicU64,
     /// Whether the server takes writes.
     gate: Mutex<Gate>,
     /// When the read was sent that somebody waited out without a byte coming; 0 if nobody did.
@@ -203,34 +237,30 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link and the receiving end of its controls, for [`supervisor::start`].
+    /// A link to the server that is called `endpoint`, and the receiving end of its controls, for [`supervisor::start`].
     #[must_use]
     pub fn new(
         cache: u64,
         config: &Config,
-        redis: &Redis,
+        endpoint: String,
+        shared: &Arc<Shared>,
         counters: Arc<Counters>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Control>) {
         let (control, controls) = mpsc::unbounded_channel();
         let tier = &config.l2;
         let link = Self {
             cache,
-            port: Port::new(),
+            port: Port::new(Arc::clone(&shared.generations)),
             journal: Mutex::new(Journal::new()),
-            status: Mutex::new(Status::new(
-                redis.topology.to_string(),
-                Hearing::new(config),
-            )),
+            status: Mutex::new(Status::new(endpoint, Hearing::new(config))),
             state: latest::Sender::new(LinkState::Idle),
             epoch: AtomicU64::new(0),
             distrust_bare: AtomicBool::new(false),
-            bus: Bus::new(config, redis.db),
+            shared: Arc::clone(shared),
+            home: Mutex::default(),
             counters,
             patience: Mutex::new(Patience::new(tier.soft_timeout.into(), tier.timeout_ms())),
-            quota: config.quota.as_ref().map(quota_of),
             told_of_refusals: AtomicBool::new(false),
-            count_is_new: AtomicBool::new(false),
-            spent: AtomicU64::new(0),
             gate: Mutex::default(),
             unanswered: AtomicU64::new(0),
             control,
@@ -262,6 +292,36 @@ impl Link {
     /// Moves the state on; whoever waits for a change hears of it.
     pub fn step(&self, event: state::Event) {
         self.state.send_modify(|state| *state = state.step(event));
+        self.shared.steps.send_modify(|steps| *steps += 1);
+    }
+
+    /// Whether there are other links for other slots.
+    #[must_use]
+    pub fn is_shard(&self) -> bool {
+        self.home.lock().is_some()
+    }
+
+    /// Keys of our own have this in braces from now on.
+    fn settle_in(&self, home: String) {
+        *self.home.lock() = Some(home);
+    }
+
+    /// Whether keys of our own are in one of these slots.
+    fn is_at_home(&self, slots: &[u16]) -> bool {
+        let home = self.home.lock();
+        let slot = home
+            .as_ref()
+            .map(|home| cluster::slots::slot_of(home.as_bytes()));
+        slot.is_some_and(|slot| slots.contains(&slot))
+    }
+
+    /// The name of a key of our own that is in a slot of this link.
+    #[must_use]
+    pub fn own_key(&self, prefix: &str, name: &str) -> String {
+        match &*self.home.lock() {
+            Some(home) => format!("{prefix}{name}:{{{home}}}"),
+            None => format!("{prefix}{name}"),
+        }
     }
 
     /// The state now.
@@ -331,6 +391,13 @@ impl Link {
         self.port.note_journal(&journal);
     }
 
+    /// Notes that the cache may no longer believe what Redis holds under keys that match.
+    pub fn distrust_pattern(&self, pattern: &[u8]) {
+        let mut journal = self.journal.lock();
+        journal.record_pattern(pattern.into());
+        self.port.note_journal(&journal);
+    }
+
     /// The deletion of `key` that was sent at `seq` was refused.
     pub fn postpone(&self, key: &Arc<[u8]>, seq: u64) {
         let mut journal = self.journal.lock();
@@ -357,10 +424,14 @@ pub struct Setting {
     pub application: Arc<dyn Application>,
     /// The way to the server.
     pub dial: Arc<dyn Dial>,
+    /// The way to any server that has the channels too.
+    pub dial_any: Arc<dyn Dial>,
     /// Who knows where it is, if somebody does.
     pub sentinels: Option<Arc<Sentinels>>,
     /// Who hears of what others change.
     pub listener: Arc<dyn Listener>,
+    /// All links of the cache.
+    pub tier: Weak<Tier>,
 }
 
 impl Setting {

@@ -22,7 +22,7 @@ const MAX_PENDING_BYTES: usize = 16 << 20;
 /// How long a link may say nothing before they count.
 const SILENCE_MS: u64 = 100;
 /// How long what an interrupted stream of changes kept current may be served.
-const DEAF_MS: u64 = 60_000;
+pub(super) const DEAF_MS: u64 = 60_000;
 /// Admission is counted in thousandths.
 const ALL: u32 = 1_000;
 /// What one who waits is counted beside the bytes on the wire, on the high side: most of it is its promise.
@@ -125,8 +125,8 @@ pub struct Port {
     /// Something is queued, and more may follow.
     first: Notify,
     generation: AtomicU64,
-    /// How many there were.
-    generations: AtomicU64,
+    /// How many there were, of all links of the cache.
+    generations: Arc<AtomicU64>,
     /// Since when changes of others are not heard of, if they were before; else 0.
     deaf_since: AtomicU64,
     journaled: AtomicUsize,
@@ -144,22 +144,16 @@ pub struct Port {
     admission: AtomicU32,
 }
 
-impl Default for Port {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Port {
-    /// A port that refuses until it is opened.
+    /// A port that refuses until it is opened. Links that share `generations` never have one of the same number.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(generations: Arc<AtomicU64>) -> Self {
         Self {
             queue: Mutex::default(),
             notify: Notify::new(),
             first: Notify::new(),
             generation: AtomicU64::new(0),
-            generations: AtomicU64::new(0),
+            generations,
             deaf_since: AtomicU64::new(0),
             journaled: AtomicUsize::new(0),
             whole: AtomicBool::new(false),

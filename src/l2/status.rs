@@ -42,6 +42,8 @@ pub struct Server {
     pub loading: bool,
     /// Whether it is a replica.
     pub replica: bool,
+    /// Whether it is a node of a cluster.
+    pub cluster: bool,
 }
 
 impl Server {
@@ -66,6 +68,7 @@ impl Server {
             total_keys: keys.or(total_commands.map(|_| 0)),
             loading: field("loading").is_some_and(|text| text.trim() == "1"),
             replica: field("role").is_some_and(|text| text.trim() == "slave"),
+            cluster: field("redis_mode").is_some_and(|text| text.trim() == "cluster"),
         }
     }
 }
@@ -175,6 +178,7 @@ mod tests {
             max_clients: Some(10_000),
             loading: false,
             replica: false,
+            cluster: false,
         };
         assert_eq!(server, expected);
         assert_eq!(Server::parse(INFO, 10).total_keys, Some(4));

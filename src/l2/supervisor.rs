@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{
     Control, Event, Link, Question, Setting, barrier,
+    cluster::layout,
     dialer::ResetOnDrop,
     handshake::{self, Memory, Refusal},
     hearing,
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::{
     clock::{self, millis},
-    config,
+    config::{self, Topology},
     resilience::{
         backoff::{Backoff, Class},
         breaker::{self, Breaker, BreakerState},
@@ -541,6 +542,12 @@ async fn recover(
     spread: Option<f64>,
 ) -> Result<(), Refusal> {
     handshake::ready(link, setting, connection).await?;
+    let of_nodes = matches!(setting.redis.topology, Topology::Cluster(_));
+    if let Some(tier) = setting.tier.upgrade()
+        && (of_nodes || link.status.lock().server.cluster)
+    {
+        layout::learn(&tier, link, setting, connection).await?;
+    }
     hearing::begin(link, setting, connection, memory).await?;
     if let Some(ms) = spread {
         sleep(Duration::from_secs_f64(ms / 1_000.0)).await;

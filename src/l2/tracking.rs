@@ -19,7 +19,7 @@ const PROOF_MS: u64 = 1_000;
 /// How long the key that proves it lives, should nobody remove it.
 const PROOF_LIFE_MS: u64 = 1_000;
 /// What its name ends with, after the namespace.
-const PROOF_KEY: &[u8] = b"~canary:";
+const PROOF_KEY: &str = "~canary";
 
 /// What takes the pushes of one connection.
 pub struct Pushes {
@@ -51,7 +51,7 @@ impl Pushes {
         } else {
             // The database was flushed.
             self.link.note_loss();
-            self.listener.missed();
+            self.listener.missed(Some(&self.link));
         }
     }
 
@@ -103,17 +103,23 @@ pub async fn arm(
     let prefix = setting.config.prefix.as_str();
     let mut on = redis::pipe();
     if !*proved {
-        let word = fastrand::u64(..).to_string();
-        let key = [prefix.as_bytes(), PROOF_KEY, word.as_bytes()].concat();
-        match prove(link, setting, connection, &pushes, &key).await? {
-            Proof::Seen => *proved = true,
-            Proof::Refused(why) => return Ok(Some(why)),
-            // It takes no writes at the moment. What it pushes then is of no key but those that expire.
-            Proof::Impossible => (),
-        }
+        let key = format!("{}:{}", link.own_key(prefix, PROOF_KEY), fastrand::u64(..));
+        let key = key.into_bytes();
+        let proof = prove(link, setting, connection, &pushes, &key).await?;
         let mut off = redis::cmd("CLIENT");
         off.arg("TRACKING").arg("OFF");
         on.add_command(off).add_command(commands::unlink(&[key]));
+        match proof {
+            Proof::Seen => *proved = true,
+            Proof::Refused(why) => return Ok(Some(why)),
+            Proof::Silent => {
+                handshake::exchange(link, setting, connection, &on).await?;
+                let why = "the server accepted CLIENT TRACKING and does not push";
+                return Ok(Some(why.to_owned()));
+            }
+            // It takes no writes at the moment. What it pushes then is of no key but those that expire.
+            Proof::Impossible => (),
+        }
     }
     on.add_command(track(prefix, false));
     let replies = handshake::exchange(link, setting, connection, &on).await?;
@@ -124,6 +130,7 @@ pub async fn arm(
 enum Proof {
     Seen,
     Refused(String),
+    Silent,
     Impossible,
 }
 
@@ -154,8 +161,7 @@ async fn prove(
     Ok(if seen.is_ok_and(|seen| seen.is_ok()) {
         Proof::Seen
     } else {
-        let why = "the server accepted CLIENT TRACKING and does not push";
-        Proof::Refused(why.to_owned())
+        Proof::Silent
     })
 }
 

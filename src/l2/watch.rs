@@ -119,7 +119,7 @@ impl Serving<'_> {
 
     /// The interval of the tick, longer as the plan's commands near their end.
     fn stretched(&self, interval: u64) -> u64 {
-        let quota = self.link.quota.as_ref();
+        let quota = self.link.shared.quota.as_ref();
         let factor = quota.map_or(1.0, |quota| quota.lock().tick_factor(clock::unix()));
         #[expect(
             clippy::cast_possible_truncation,

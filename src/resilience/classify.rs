@@ -15,6 +15,7 @@
 //! | [`Meaning::Setup`] | somebody has to change an option |
 //! | [`Meaning::OldProtocol`] | the server does not know RESP3 |
 //! | [`Meaning::WrongType`] | the key holds something that is no value of ours |
+//! | [`Meaning::Elsewhere`] | another node of the cluster is asked |
 //! | [`Meaning::Caller`] | the caller asked for what cannot be |
 
 /// What an error reply means for those who sent the command.
@@ -42,6 +43,8 @@ pub enum Meaning {
     OldProtocol,
     /// The key holds another type.
     WrongType,
+    /// Another node of the cluster serves the slot.
+    Elsewhere,
     /// The command itself is at fault: bad arguments, too large, unknown here.
     Caller,
 }
@@ -71,8 +74,8 @@ const CODES: [(&str, Meaning); 25] = [
     ("EXECABORT", Meaning::Caller),
     ("NOSCRIPT", Meaning::Caller),
     ("CROSSSLOT", Meaning::Caller),
-    ("MOVED", Meaning::Caller),
-    ("ASK", Meaning::Caller),
+    ("MOVED", Meaning::Elsewhere),
+    ("ASK", Meaning::Elsewhere),
 ];
 
 /// What the texts that begin with `ERR` are known by, in lower case.
@@ -151,7 +154,7 @@ impl Meaning {
             Self::Setup => Some(
                 "check redis.db, redis.username and redis.password: this server knows none of that kind",
             ),
-            Self::OldProtocol | Self::WrongType | Self::Caller => None,
+            Self::OldProtocol | Self::WrongType | Self::Elsewhere | Self::Caller => None,
         }
     }
 }
@@ -161,7 +164,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Meaning; 12] = [
+    const ALL: [Meaning; 13] = [
+        Meaning::Elsewhere,
         Meaning::NotReady,
         Meaning::DeletesOnly,
         Meaning::NoWrites,
@@ -298,8 +302,8 @@ mod tests {
                 "WRONGTYPE Operation against a key holding the wrong kind of value",
                 Meaning::WrongType,
             ),
-            ("MOVED 3999 127.0.0.1:6381", Meaning::Caller),
-            ("ASK 3999 127.0.0.1:6381", Meaning::Caller),
+            ("MOVED 3999 127.0.0.1:6381", Meaning::Elsewhere),
+            ("ASK 3999 127.0.0.1:6381", Meaning::Elsewhere),
             (
                 "CROSSSLOT Keys in request don't hash to the same slot",
                 Meaning::Caller,
@@ -336,7 +340,7 @@ mod tests {
         for meaning in ALL {
             let ours = matches!(
                 meaning,
-                Meaning::OldProtocol | Meaning::WrongType | Meaning::Caller
+                Meaning::OldProtocol | Meaning::WrongType | Meaning::Elsewhere | Meaning::Caller
             );
             assert_eq!(meaning.hint().is_none(), ours, "{meaning:?}");
         }

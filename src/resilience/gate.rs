@@ -95,6 +95,7 @@ impl Gate {
             | Meaning::Setup
             | Meaning::OldProtocol
             | Meaning::WrongType
+            | Meaning::Elsewhere
             | Meaning::Caller => return false,
         };
         let changed = std::mem::discriminant(&self.0) != std::mem::discriminant(&next);

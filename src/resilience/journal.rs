@@ -285,6 +285,34 @@ impl Journal {
         ends
     }
 
+    /// Takes over from `other` what concerns single keys for which `goes` holds, and all patterns: they may cover such
+    /// keys. Numbers go on after the later of both, so that what was given out before stays comparable.
+    pub fn take_over(&mut self, other: &mut Self, goes: impl Fn(&[u8]) -> bool) {
+        self.last = self.last.max(other.last);
+        if other.collapsed() && !self.collapsed() {
+            self.collapse();
+        }
+        for (pattern, _) in other.patterns.iter() {
+            self.record_pattern(pattern.into());
+        }
+        let moved: Vec<_> = other.keys.keys().filter(|key| goes(key)).cloned().collect();
+        for key in moved {
+            let seq = other.keys.get(&key).copied();
+            other.remove_key(&key);
+            if let Some(seq) = seq {
+                self.record_write(&key, seq);
+            }
+        }
+        other.writes.retain(|key, count| {
+            let stays = !goes(key);
+            if !stays {
+                *self.writes.entry(Arc::clone(key)).or_default() += *count;
+            }
+            stays
+        });
+        other.last = self.last;
+    }
+
     fn insert(&mut self, key: Arc<[u8]>, seq: u64) {
         self.remove_key(&key);
         self.bytes += key.len() + ENTRY_OVERHEAD;
@@ -325,6 +353,26 @@ mod tests {
 
     fn key(number: u32) -> Arc<[u8]> {
         Arc::from(format!("k{number}").into_bytes())
+    }
+
+    #[test]
+    fn what_is_taken_over_keeps_its_numbers() {
+        let (mut from, mut to) = (Journal::new(), Journal::new());
+        let (moved, stays) = (key(1), key(2));
+        from.record(Arc::clone(&stays));
+        let before = from.begin_write(&moved);
+        from.record_write(&moved, before);
+        let later = from.begin_write(&moved);
+        from.record_pattern(b"p*"[..].into());
+        to.record(key(3));
+        to.take_over(&mut from, |key| *key == *b"k1");
+        assert!(to.contains(&moved) && !from.contains(&moved) && from.contains(&stays));
+        assert!(to.contains(b"pattern") && from.contains(b"pattern"));
+        assert_eq!(to.batch(0, 9).len(), 1, "a write of it is under way");
+        to.end_write(&moved);
+        to.end_write(&moved);
+        assert!(to.acknowledge(&moved, later), "sent after what is noted");
+        assert!(to.record(key(4)) > later && from.record(key(5)) > later);
     }
 
     #[test]

@@ -65,13 +65,13 @@ impl Cache {
             payload: payload.clone(),
             options: &options,
         };
-        let lives = self.lives(&options);
+        let lives = self.lives(key, &options);
         let mut locked = self.table.lock(key);
         if !locked.end_flight(id) || flight.era != self.era() || self.being_removed(key) {
             return;
         }
         locked.mutate(|| self.put(&write, lives));
-        if self.storing_link(key).is_none() {
+        if !self.stores(key) {
             return;
         }
         self.background.fetch_add(1, SeqCst);
@@ -126,7 +126,7 @@ impl Cache {
         if let Stage::Running { since, .. } = flight.stage {
             let elapsed = since.elapsed();
             self.counters.load_duration.record(elapsed);
-            if let Some(link) = &self.link {
+            if let Some(link) = self.link_of(&flight.key) {
                 link.patience.lock().note_factory(clock::millis(elapsed));
             }
             self.counters.loads.count(result);

@@ -156,7 +156,7 @@ impl Cache {
                 self.settle_flight(id, |caller| caller.waiter.value(entry.payload.clone()));
                 None
             }
-            Begun::Unasked(()) if self.link.is_none() => self.lead_now(id, false),
+            Begun::Unasked(()) if self.l2.is_none() => self.lead_now(id, false),
             Begun::Unasked(()) => {
                 self.flight_read(id, Found::Failed(Failure::Unavailable));
                 None
@@ -219,7 +219,7 @@ impl Cache {
 
     /// Whether nothing is pending that nobody waits for.
     pub(super) fn nothing_pending(&self) -> bool {
-        let journaled = self.link.as_ref().map_or(0, |link| link.port.journaled());
+        let journaled = self.l2.as_ref().map_or(0, |l2| l2.journaled());
         self.background.load(SeqCst) == 0 && journaled == 0 && self.flights.lock().by_id.is_empty()
     }
 }

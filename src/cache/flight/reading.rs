@@ -14,7 +14,8 @@ impl Cache {
     /// Redis is asked: waits for it as long as its own pace suggests, then has the value made.
     pub(super) fn wait_for_read(self: &Arc<Self>, id: u64, rule: Option<Rule>) -> Option<Outcome> {
         let rule = rule.or(self.config.loader.l2_soft_timeout.map(Rule::from));
-        let patience = self.link.as_ref()?.patience(rule)?;
+        let key = Arc::clone(&self.flights.lock().by_id.get(&id)?.key);
+        let patience = self.link_of(&key)?.patience(rule)?;
         let mut flights = self.flights.lock();
         let flight = flights.by_id.get_mut(&id)?;
         // Who is strict wants what Redis says; and it may have said it by now.
@@ -29,7 +30,6 @@ impl Cache {
             self.watch_flights(until);
             return None;
         }
-        let key = Arc::clone(&flight.key);
         drop(flights);
         self.counters.l2_soft_timeouts.fetch_add(1, Relaxed);
         if self.serve_unverified(id, &key) {
@@ -53,7 +53,7 @@ impl Cache {
             (!strict).then(|| (Arc::clone(&flight.key), *since))
         };
         let Some((key, since)) = waited else { return };
-        if let Some(link) = &self.link {
+        if let Some(link) = self.link_of(&key) {
             link.waited_out(since);
         }
         self.counters.l2_soft_timeouts.fetch_add(1, Relaxed);

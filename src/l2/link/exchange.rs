@@ -4,7 +4,7 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use futures_util::{FutureExt, StreamExt};
-use redis::{RedisResult, ServerError, Value};
+use redis::{Pipeline, RedisResult, ServerError, Value};
 use tokio::{task::coop::unconstrained, time::Instant};
 
 use super::{End, Serving, note_refusal};
@@ -34,6 +34,7 @@ const ROLE_MS: u64 = 3_000;
 
 /// One pipeline that was sent.
 pub(super) struct Sent {
+    pipeline: Arc<Pipeline>,
     parts: Vec<Part>,
     deadline: u64,
     at: Instant,
@@ -83,7 +84,7 @@ impl Sent {
 
 impl Serving<'_> {
     pub(super) fn send(&mut self, mut batch: Batch) {
-        if let Some(publish) = self.link.bus.telling_of(&batch.pipeline) {
+        if let Some(publish) = self.link.shared.bus.telling_of(&batch.pipeline) {
             let link = Arc::clone(self.link);
             batch.follow(publish, once(move |reply| link.heard_of_publishing(&reply)));
         }
@@ -119,7 +120,9 @@ impl Serving<'_> {
         let config = &self.setting.config;
         let own_patience = millis(config.health.timeout.max(config.l2.timeout));
         let last = deadlines.iter().filter(|at| **at != clock::NEVER).max();
+        let pipeline = Arc::new(pipeline);
         let sent = Sent {
+            pipeline: Arc::clone(&pipeline),
             deadline: deadlines.iter().copied().min().unwrap_or(clock::NEVER),
             given_up: last.copied().unwrap_or(now + own_patience),
             bytes_in: self.connection.activity.bytes_in(),
@@ -172,9 +175,13 @@ impl Serving<'_> {
                 self.link.counters.command_duration.record(elapsed);
                 let slow = is_slow(millis(elapsed), &self.setting.config);
                 self.answered_at = clock::now();
+                let cmds = sent.pipeline.cmd_iter();
                 let parts = sent.parts.into_iter().zip(sent.judged);
-                for ((part, judged), value) in parts.zip(values) {
+                for (((part, judged), value), cmd) in parts.zip(values).zip(cmds) {
                     let generation = (!judged).then_some(sent.generation);
+                    let Some(part) = self.redirect(part, &value, cmd) else {
+                        continue;
+                    };
                     self.settle_part(part, value, generation, slow);
                 }
             }
@@ -270,6 +277,7 @@ impl Serving<'_> {
             | Meaning::Setup
             | Meaning::OldProtocol
             | Meaning::WrongType
+            | Meaning::Elsewhere
             | Meaning::Caller => (),
         }
         Err(Failure::Refused(error))
@@ -342,7 +350,7 @@ impl Serving<'_> {
             settle,
             tries: 0,
         };
-        for batch in batch::cut([operation].into()) {
+        for batch in batch::cut([operation].into(), false) {
             self.send(batch);
         }
     }

@@ -4,6 +4,7 @@
 
 mod drain;
 mod exchange;
+mod redirect;
 mod spending;
 
 use std::{
@@ -28,7 +29,7 @@ use self::{
     exchange::Sent,
 };
 use super::{
-    Control, Link, Setting, batch, bus,
+    Control, Link, Setting, batch,
     dialer::{Activity, ResetHandle},
     port::Failure,
     status::LastError,
@@ -75,6 +76,8 @@ pub struct Connection {
     pub protocol: ProtocolVersion,
     /// Whether others' changes are heard of over a socket beside it.
     pub subscribes: bool,
+    /// Why the server does not tell of them itself, if that was tried.
+    pub untracked: Option<String>,
 }
 
 impl Connection {
@@ -154,8 +157,6 @@ pub struct Serving<'a> {
     flush_at: Option<Instant>,
     /// Removes what patterns or a collapse of the journal name.
     removal: Option<JoinHandle<()>>,
-    /// Hears of what others change.
-    subscriber: Option<JoinHandle<()>>,
     pub(super) lasting: &'a mut Lasting,
 }
 
@@ -169,10 +170,11 @@ impl<'a> Serving<'a> {
         connection: Connection,
     ) -> Self {
         let now = clock::now();
-        let subscriber = connection.subscribes.then(|| {
-            let (link, setting) = (Arc::clone(link), setting.clone());
-            tokio::spawn(bus::listen(link, setting, connection.protocol))
-        });
+        if connection.subscribes {
+            let subscriber = &link.shared.subscriber;
+            let untracked = connection.untracked.clone();
+            subscriber.begin(link, setting, connection.protocol, untracked);
+        }
         Self {
             link,
             setting,
@@ -190,7 +192,6 @@ impl<'a> Serving<'a> {
             drained: Arc::default(),
             flush_at: None,
             removal: None,
-            subscriber,
             lasting,
         }
     }
@@ -254,7 +255,7 @@ impl<'a> Serving<'a> {
         for operation in late {
             operation.refuse(Failure::Timeout);
         }
-        for batch in batch::cut(queued) {
+        for batch in batch::cut(queued, self.link.is_shard()) {
             self.send(batch);
         }
     }
@@ -297,8 +298,8 @@ impl<'a> Serving<'a> {
         if matches!(end, End::Closed(_) | End::Memory) {
             self.wait_for_replies().await;
         }
-        if let Some(subscriber) = self.subscriber.take() {
-            subscriber.abort();
+        if self.connection.subscribes {
+            self.link.shared.subscriber.end();
         }
         self.stop_hearing(&end);
         self.link.port.end_generation();

@@ -19,11 +19,11 @@ const KEPT_MS: u64 = 40 * 86_400_000;
 impl Serving<'_> {
     /// Counts what was sent since the last call, and writes the count to Redis if it is time.
     pub(super) fn spend(&mut self) {
-        let Some(quota) = &self.link.quota else {
+        let Some(quota) = &self.link.shared.quota else {
             return;
         };
         let sent = self.link.counters.l2_commands.load(Relaxed);
-        let news = sent - self.link.spent.swap(sent, Relaxed);
+        let news = sent - self.link.shared.spent.swap(sent, Relaxed);
         if news > 0 {
             let passed = quota.lock().count(clock::unix(), news);
             tell(self.link, self.setting, passed);
@@ -35,7 +35,8 @@ impl Serving<'_> {
             let mut quota = quota.lock();
             (quota.flush_due(clock::unix()), !quota.is_anchored())
         };
-        let first = first || (flush.is_some() && self.link.count_is_new.swap(false, Relaxed));
+        let first =
+            first || (flush.is_some() && self.link.shared.count_is_new.swap(false, Relaxed));
         if let Some(flush) = flush {
             self.write_spending(flush, first);
         }
@@ -61,7 +62,7 @@ impl Serving<'_> {
         let given = self.setting.config.quota.as_ref();
         let limit = given.and_then(|quota| quota.connections);
         let used = limit.and_then(|limit| self.link.status.lock().server.connections(limit));
-        let (Some(quota), Some((open, limit))) = (&self.link.quota, used) else {
+        let (Some(quota), Some((open, limit))) = (&self.link.shared.quota, used) else {
             return;
         };
         if quota
@@ -78,18 +79,21 @@ impl Serving<'_> {
 
 /// The server refused a command, in these words, since the quota is spent.
 pub(in crate::l2) fn note_refusal(link: &Link, setting: &Setting, text: &str) {
-    if let Some(quota) = &link.quota {
+    if let Some(quota) = &link.shared.quota {
         let passed = quota.lock().refused(clock::unix(), text);
         tell(link, setting, passed);
     }
 }
 
 fn written(link: &Link, setting: &Setting, flush: &Flush, first: bool, reply: &Reply) {
-    let Some(quota) = &link.quota else { return };
+    let Some(quota) = &link.shared.quota else {
+        return;
+    };
     let total = reply.as_ref().ok().and_then(commands::integer);
     match (total.and_then(|total| u64::try_from(total).ok()), reply) {
         (Some(total), _) => {
-            link.count_is_new
+            link.shared
+                .count_is_new
                 .store(total == flush.add && !first, Relaxed);
             let passed = quota.lock().flushed(clock::unix(), flush, total);
             tell(link, setting, passed);
@@ -130,7 +134,7 @@ fn warn(link: &Link, setting: &Setting, code: &'static str, message: String) {
 
 /// Tells of a threshold that was passed.
 fn tell(link: &Link, setting: &Setting, passed: Option<f64>) {
-    let (Some(quota), Some(at)) = (&link.quota, passed) else {
+    let (Some(quota), Some(at)) = (&link.shared.quota, passed) else {
         return;
     };
     let usage = quota.lock().usage(clock::unix());

@@ -10,7 +10,10 @@ mod server;
 mod stories;
 mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use redis::Value as Said;
@@ -19,7 +22,7 @@ use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 use self::server::{Road, Server};
 use super::{
-    Application, Control, Event, Link, Listener, Question, Setting,
+    Application, Control, Event, Link, Listener, Question, Setting, Shared,
     port::{Failure, Operation, Reply, Request},
     supervisor,
 };
@@ -46,7 +49,7 @@ impl Listener for Ear {
 
     fn removed(&self, _pattern: &[u8]) {}
 
-    fn missed(&self) {}
+    fn missed(&self, _link: Option<&Link>) {}
 }
 
 /// A link to a server in memory.
@@ -72,7 +75,9 @@ impl Story {
         let config = Arc::new(Config::parse(&options.to_string()).expect("sound options"));
         let redis = Arc::new(config.redis.clone().expect("redis was given"));
         let counters = Arc::new(Counters::default());
-        let (link, controls) = Link::new(0, &config, &redis, counters);
+        let shared = Shared::new(&config, &redis);
+        let endpoint = redis.topology.to_string();
+        let (link, controls) = Link::new(0, &config, endpoint, &shared, counters);
         let ear = Arc::new(Ear::default());
         let timeout_ms = config.l2.timeout_ms();
         let setting = Setting {
@@ -80,7 +85,9 @@ impl Story {
             redis,
             application: Arc::<Ear>::clone(&ear),
             dial: Arc::new(Road(Arc::clone(&server))),
+            dial_any: Arc::new(Road(Arc::clone(&server))),
             sentinels: None,
+            tier: Weak::new(),
             listener: Arc::<Ear>::clone(&ear),
         };
         supervisor::start(&Handle::current(), Arc::clone(&link), controls, setting);

@@ -7,7 +7,7 @@ async fn a_connection_carries_bytes_both_ways_and_remembers_who_answered() {
     let mut last_good = None;
     let mut dialed = dial(&redis, None, &mut last_good).await.unwrap();
     assert_eq!(last_good, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-    assert_eq!(dialed.endpoint, format!("127.0.0.1:{port}"));
+    assert_eq!(dialed.endpoint, format!("localhost:{port}"));
     let (mut peer, _) = listener.accept().await.unwrap();
     dialed.stream.write_all(b"PING\r\n").await.unwrap();
     peer.read_exact(&mut [0; 6]).await.unwrap();
