@@ -2,8 +2,9 @@
 
 // GET, PUT and DELETE of /products/:id over the cache, and the two routes for operators.
 
-const { healthHandler, metricsHandler } = require('evenkeel/http')
-const origin = require('./origin.js')
+const { healthHandler } = require('evenkeel/http')
+
+/** @typedef {{ cache: import('evenkeel').Cache, origin: typeof import('./origin.js') }} Shop */
 
 const TTL = 60_000
 const MAX_BODY = 64 * 1024
@@ -13,8 +14,10 @@ const keyOf = (id) => `product:${id}`
 /**
  * The product, from the nearest place that has it, and the name of that place. A product that does
  * not exist is `null`, which is cached like any other value.
+ * @param {Shop} shop
+ * @param {string} id
  */
-async function readProduct(cache, id) {
+async function readProduct({ cache, origin }, id) {
   const key = keyOf(id)
   const inMemory = cache.peek(key) !== undefined
   let made = false
@@ -56,12 +59,12 @@ const isProduct = (body) =>
   typeof body?.name === 'string' && Number.isSafeInteger(body.price) && Number.isSafeInteger(body.stock)
 
 const products = {
-  async GET(cache, id, req, res) {
-    const { product, tier } = await readProduct(cache, id)
+  async GET(shop, id, req, res) {
+    const { product, tier } = await readProduct(shop, id)
     if (product) send(res, 200, product, { 'x-cache': tier })
     else send(res, 404, { error: `no product ${id}` }, { 'x-cache': tier })
   },
-  async PUT(cache, id, req, res) {
+  async PUT({ cache, origin }, id, req, res) {
     const body = await readBody(req)
     if (!isProduct(body)) {
       send(res, 400, { error: 'Expected JSON like {"name":"Kettle","price":2490,"stock":3}' })
@@ -72,17 +75,21 @@ const products = {
     await cache.delete(keyOf(id)) // after the origin: the next GET reads what was written
     send(res, 200, { id, name, price, stock })
   },
-  async DELETE(cache, id, req, res) {
+  async DELETE({ cache, origin }, id, req, res) {
     const existed = await origin.remove(id)
     await cache.delete(keyOf(id))
     send(res, existed ? 200 : 404, { id, deleted: existed })
   },
 }
 
-/** @returns {import('node:http').RequestListener} the whole service as one handler */
-function routes(cache) {
-  const health = healthHandler(cache)
-  const metrics = metricsHandler(cache)
+/**
+ * The whole service as one handler; `metrics` is the one for `/metrics`.
+ * @param {Shop} shop
+ * @param {import('node:http').RequestListener} metrics
+ * @returns {import('node:http').RequestListener}
+ */
+function routes(shop, metrics) {
+  const health = healthHandler(shop.cache)
   return (req, res) => {
     const [pathname] = req.url.split('?')
     if (pathname === '/health') return health(req, res)
@@ -91,7 +98,7 @@ function routes(cache) {
     const method = Object.hasOwn(products, req.method) && products[req.method]
     if (!id) return send(res, 404, { error: 'try /products/7, /health or /metrics' })
     if (!method) return send(res, 405, { error: 'GET, PUT or DELETE' }, { allow: 'GET, PUT, DELETE' })
-    return method(cache, id, req, res).catch((error) => {
+    return method(shop, id, req, res).catch((error) => {
       console.error(error)
       if (!res.headersSent) send(res, 500, { error: 'the origin failed' })
     })
