@@ -1,7 +1,19 @@
 'use strict'
 
 // `npm start`: a small service with a slow origin behind evenkeel, on PORT (5001). The cache is in
-// memory only unless REDIS_URL is set.
+// memory only unless REDIS_URL is set. `npm start -- --cluster` runs it in four processes,
+// `--cluster=2` in two.
+
+const PROCESSES = 4
+
+/** @returns {number | undefined} how many processes the words of the command line ask for */
+function processesIn(words) {
+  const flag = words.findLast((word) => /^--cluster(=|$)/.test(word))
+  if (!flag) return undefined
+  const [, count = String(PROCESSES)] = flag.split('=')
+  if (!/^[1-9]\d?$/.test(count)) throw new Error(`Expected --cluster=N with N from 1 to 99, got ${flag}`)
+  return Number(count)
+}
 
 function welcome({ port, warm, read }, { isShared, state }) {
   const base = `http://localhost:${port}`
@@ -31,7 +43,13 @@ async function serve() {
   }
 }
 
-serve().catch((error) => {
+async function main() {
+  const processes = processesIn(process.argv.slice(2))
+  if (processes === undefined) await serve()
+  else require('./cluster/primary.js').startCluster(processes)
+}
+
+main().catch((error) => {
   console.error(error.message)
   process.exitCode = 1
 })
