@@ -1,7 +1,8 @@
 'use strict'
 
-// Real redis-servers for the tests, each on a port of its own: started, killed, frozen, thawed and restarted. Whatever
-// is still there when the process ends is killed by its own process id, and nothing else is.
+// Real servers for the tests, each on a port of its own: started, killed, frozen, thawed and restarted. Whatever is still
+// there when the process ends is killed by its own process id, and nothing else is. EVENKEEL_TEST_SERVER names the program
+// that is started, redis-server without it.
 
 const { spawn } = require('node:child_process')
 const { once } = require('node:events')
@@ -11,6 +12,9 @@ const path = require('node:path')
 const { temporaryFolder } = require('./child.js')
 const { connect } = require('./resp.js')
 const { until } = require('./wait.js')
+
+/** The server's program. */
+const PROGRAM = process.env.EVENKEEL_TEST_SERVER ?? 'redis-server'
 
 const running = new Set()
 
@@ -85,7 +89,7 @@ class RedisServer {
       ? [this.#writeConfig(this.#options.config), ...(this.#options.args ?? [])]
       : serverArguments(this.#options, this.#folder)
     const words = [...own, ...more]
-    const [program, ...rest] = [...(this.#options.on ?? []), 'redis-server', ...words]
+    const [program, ...rest] = [...(this.#options.on ?? []), PROGRAM, ...words]
     this.#child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] })
     running.add(this.#child)
     let printed = ''
@@ -96,9 +100,9 @@ class RedisServer {
     this.#child.unref()
     this.#child.once('exit', () => running.delete(this.#child))
     try {
-      await until(() => this.#answers(), { message: 'the redis-server answers' })
+      await until(() => this.#answers(), { message: `${PROGRAM} answers` })
     } catch (error) {
-      throw new Error(`redis-server did not start: ${printed}`, { cause: error })
+      throw new Error(`${PROGRAM} did not start: ${printed}`, { cause: error })
     }
   }
 
@@ -199,7 +203,7 @@ class RedisServer {
 }
 
 /**
- * A running redis-server. `port` (default: a free one), `password`, `tls` (what makeCertificates answers),
+ * A running server. `port` (default: a free one), `password`, `tls` (what makeCertificates answers),
  * `clientCertificates` (required ones), `unixsocket`, `databases`, `persist` (what is acknowledged survives `restart`),
  * `args` (further words of the command line), `config` (the lines of a configuration file instead of all of these), `on` (what runs a program on another host: then it is spoken to through its
  * unix socket).
@@ -210,4 +214,4 @@ async function startRedis(options = {}) {
   return server
 }
 
-module.exports = { freePort, startRedis }
+module.exports = { PROGRAM, freePort, startRedis }
