@@ -49,8 +49,13 @@ impl Listener for Ear {
 }
 
 impl Cache {
-    fn changed_elsewhere(&self, keys: &[&[u8]]) {
+    fn changed_elsewhere(self: &Arc<Self>, keys: &[&[u8]]) {
         let own = [self.config.prefix.as_bytes(), b"~"].concat();
+        for key in keys.iter().filter(|key| key.starts_with(&own)) {
+            if let Some(pattern) = self.l2.as_ref().and_then(|l2| l2.heard_mark(key)) {
+                self.removed_elsewhere(&pattern);
+            }
+        }
         let mut dropped = 0;
         for key in keys.iter().filter(|key| !key.starts_with(&own)) {
             let key: Key = Arc::from(*key);

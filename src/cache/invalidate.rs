@@ -240,7 +240,7 @@ impl Cache {
     async fn publish_removal(&self, pattern: &[u8]) {
         let Some(l2) = &self.l2 else { return };
         let link = l2.any();
-        if let Some(publish) = link.shared.bus.telling_of_pattern(pattern)
+        if let Some(publish) = link.telling_of_pattern(pattern)
             && link.port.is_open()
         {
             link.heard_of_publishing(&self.call_on(&link, Request::Raw(publish)).await);

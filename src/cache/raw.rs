@@ -17,6 +17,7 @@ use crate::{
         commands,
         port::{Failure, Reply, Request, once},
     },
+    telemetry::counters::InvalidationSource,
 };
 
 /// Commands that change or block the connection that everyone shares.
@@ -177,7 +178,9 @@ impl Cache {
             Changes::Keys(keys) => {
                 for key in keys {
                     let key: Key = Arc::from(key);
-                    self.table.lock(&key).mutate(|| self.drop_from_l1(&key));
+                    let dropped = self.table.lock(&key).mutate(|| self.drop_from_l1(&key));
+                    let counted = &self.counters.invalidations;
+                    counted.add(InvalidationSource::Local, u64::from(dropped));
                 }
             }
             Changes::Unknown => self.clear_l1(),

@@ -408,7 +408,7 @@ impl Replay<'_> {
             }
             cursor = next;
         }
-        if let Some(publish) = self.link.shared.bus.telling_of_pattern(pattern) {
+        if let Some(publish) = self.link.telling_of_pattern(pattern) {
             match self.one(publish).await {
                 Err(Stop::Refused(error)) => {
                     self.link.heard_of_publishing(&Err(Failure::Refused(error)));

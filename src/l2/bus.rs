@@ -6,10 +6,11 @@
 //! length in 2 bytes and its name without the namespace, or a pattern without the namespace. Numbers are big-endian.
 
 use std::{
+    collections::VecDeque,
     ops::ControlFlow,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicU8, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -34,14 +35,26 @@ use super::{
 use crate::{
     clock,
     config::Config,
-    resilience::backoff::{Backoff, Class},
+    resilience::{
+        backoff::{Backoff, Class},
+        classify::{Meaning, meaning},
+    },
 };
 
 const MAGIC: &[u8; 3] = b"ek\x01";
 /// What the channel is called, after the namespace.
 const CHANNEL: &str = "~inv";
+/// What a key begins with, after the namespace, that is named after a pattern. What puts it into a slot follows in braces.
+const MARK: &str = "~gone:";
+/// How many of them are known again.
+const MARKS: usize = 256;
 /// How long connecting and subscribing may take.
 const ALLOWANCE: Duration = Duration::from_secs(5);
+/// How long it is left alone where it is refused.
+const REFUSED: Duration = Duration::from_secs(3_600);
+/// How long the socket may be silent before it is asked whether it lives: what ends without a word is found by its
+/// keepalive, and each question may be billed.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// What was changed, names without the namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +142,21 @@ pub struct Bus {
     source: u64,
     prefix: String,
     channel: String,
-    speaks: AtomicBool,
+    speech: AtomicU8,
+    /// The numbers of the last marks.
+    marks: Mutex<VecDeque<u64>>,
+}
+
+/// How other processes are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Speech {
+    /// Not at all.
+    Mute,
+    /// By what the server pushes: of keys by itself, of patterns by a key that is named after the pattern.
+    Marks,
+    /// By messages.
+    Publishes,
 }
 
 impl Bus {
@@ -145,13 +172,18 @@ impl Bus {
             source: fastrand::u64(..),
             prefix,
             channel,
-            speaks: AtomicBool::new(false),
+            speech: AtomicU8::new(Speech::Mute as u8),
+            marks: Mutex::default(),
         }
     }
 
-    /// Whether changes are published.
-    pub(super) fn speak(&self, speaks: bool) {
-        self.speaks.store(speaks, Relaxed);
+    /// How changes are told from now on.
+    pub(super) fn speak(&self, speech: Speech) {
+        self.speech.store(speech as u8, Relaxed);
+    }
+
+    fn speaks(&self, speech: Speech) -> bool {
+        self.speech.load(Relaxed) == speech as u8
     }
 
     fn publish(&self, change: Change<'_>) -> Cmd {
@@ -168,7 +200,7 @@ impl Bus {
     /// What tells of the changes that these commands make, if it is to be told.
     #[must_use]
     pub fn telling_of(&self, pipeline: &Pipeline) -> Option<Cmd> {
-        if !self.speaks.load(Relaxed) {
+        if !self.speaks(Speech::Publishes) {
             return None;
         }
         let mut changed = Vec::new();
@@ -187,17 +219,47 @@ impl Bus {
         (!names.is_empty()).then(|| self.publish(Change::Keys(names)))
     }
 
-    /// What tells that everything that matches was removed, if it is to be told.
+    /// What tells that everything that matches was removed, if it is to be told. `home` puts a key into a slot of the link.
     #[must_use]
-    pub fn telling_of_pattern(&self, pattern: &[u8]) -> Option<Cmd> {
-        if !self.speaks.load(Relaxed) {
-            return None;
-        }
+    pub fn telling_of_pattern(&self, pattern: &[u8], home: &str) -> Option<Cmd> {
         let escaped = crate::resilience::glob::escape(self.prefix.as_bytes());
-        Some(self.publish(match pattern.strip_prefix(&escaped[..]) {
-            Some(pattern) => Change::Pattern(pattern),
-            None => Change::Unknown,
-        }))
+        let name = pattern.strip_prefix(&escaped[..]);
+        if self.speaks(Speech::Marks) {
+            let number = fastrand::u64(..);
+            self.remember(number);
+            let mark = format!("{}{MARK}{{{home}}}:{number:016x}:", self.prefix);
+            let key = [mark.as_bytes(), name?].concat();
+            return Some(commands::set(&key, b"", Some(1), None));
+        }
+        let change = name.map_or(Change::Unknown, Change::Pattern);
+        self.speaks(Speech::Publishes).then(|| self.publish(change))
+    }
+
+    /// The pattern that a pushed key is named after, with the namespace, if it is, and was not pushed before: a mark is
+    /// pushed once more when it expires.
+    #[must_use]
+    pub fn heard_mark(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let mark = key.strip_prefix(self.prefix.as_bytes())?;
+        let mark = mark.strip_prefix(MARK.as_bytes())?;
+        let end = mark.iter().position(|&byte| byte == b'}')?;
+        let (number, name) = mark[end..].strip_prefix(b"}:")?.split_at_checked(16)?;
+        let number = u64::from_str_radix(std::str::from_utf8(number).ok()?, 16).ok()?;
+        let name = name.strip_prefix(b":")?;
+        let escaped = crate::resilience::glob::escape(self.prefix.as_bytes());
+        self.remember(number).then(|| [&escaped[..], name].concat())
+    }
+
+    /// Whether a mark is new.
+    fn remember(&self, number: u64) -> bool {
+        let mut marks = self.marks.lock();
+        if marks.contains(&number) {
+            return false;
+        }
+        if marks.len() == MARKS {
+            marks.pop_front();
+        }
+        marks.push_back(number);
+        true
     }
 }
 
@@ -269,7 +331,7 @@ async fn listen(
                     take(&link, &setting, bytes);
                     ControlFlow::Continue(())
                 };
-                hear(channel, pinged, take).await;
+                hear(channel, SILENCE, pinged, take).await;
                 backoff.lost(clock::now());
                 link.note_loss();
                 enter(
@@ -282,11 +344,13 @@ async fn listen(
                 Class::Transient
             }
             Err(refusal) => {
-                enter(
-                    &link,
-                    Way::Off,
-                    Some(format!("no subscription: {}", refusal.error.message)),
-                );
+                let reason = format!("no subscription: {}", refusal.error.message);
+                enter(&link, Way::Off, Some(reason));
+                if is_refused(&refusal) {
+                    // As if it were switched off; somebody may change it some day.
+                    sleep(REFUSED).await;
+                    continue;
+                }
                 backoff.classify(refusal.failure)
             }
         };
@@ -297,6 +361,26 @@ async fn listen(
             setting.listener.missed(None);
             missed_at = clock::now();
         }
+    }
+}
+
+/// Whether the server will not have us subscribe, however often it is asked.
+fn is_refused(refusal: &Refusal) -> bool {
+    let LastError { code, message, .. } = &refusal.error;
+    match meaning(code, message) {
+        Meaning::Forbidden => true,
+        Meaning::Caller => message.contains("unknown command"),
+        Meaning::NotReady
+        | Meaning::DeletesOnly
+        | Meaning::NoWrites
+        | Meaning::Role
+        | Meaning::Credentials
+        | Meaning::Quota
+        | Meaning::Capacity
+        | Meaning::Setup
+        | Meaning::OldProtocol
+        | Meaning::WrongType
+        | Meaning::Elsewhere => false,
     }
 }
 
@@ -321,8 +405,8 @@ async fn subscribe(
         .dial_any
         .dial(&mut memory.last_good, ALLOWANCE)
         .await?;
-    let select = u64::from(setting.redis.db != 0);
-    link.counters.l2_commands.fetch_add(2 + select, Relaxed);
+    handshake::count_greeting(link, setting, &info);
+    link.counters.l2_commands.fetch_add(1, Relaxed);
     let refused = |error| handshake::refusal(&error, protocol, setting.redis.tls.is_some());
     let mut channel = PubSub::new(&info, dialed.stream).await.map_err(refused)?;
     channel
@@ -366,7 +450,7 @@ mod tests {
         let config =
             Config::parse(&format!(r#"{{"namespace":"{prefix}"}}"#)).expect("sound options");
         let bus = Bus::new(&config, 0);
-        bus.speak(true);
+        bus.speak(Speech::Publishes);
         bus
     }
 
@@ -414,7 +498,6 @@ mod tests {
             &["PING"],
         ];
         assert_eq!(told(&bus("n"), commands), None);
-        bus("n").speak(false);
     }
 
     #[test]
@@ -428,6 +511,35 @@ mod tests {
             Message::decode(&message).map(|message| message.change),
             Some(Change::Unknown)
         );
+    }
+
+    #[test]
+    fn a_removal_by_pattern_is_told_by_a_message_or_by_the_name_of_a_key() {
+        let bus = bus("n");
+        let words = |cmd: &Cmd| -> Vec<Vec<u8>> {
+            let words = commands::words(cmd);
+            words.into_iter().map(<[u8]>::to_vec).collect()
+        };
+        let cmd = bus.telling_of_pattern(b"n:a{*", "").expect("told");
+        let message = words(&cmd)[2].clone();
+        let message = Message::decode(&message).expect("a message");
+        assert_eq!(message.change, Change::Pattern(b"a{*"));
+        bus.speak(Speech::Marks);
+        let other = Bus::new(
+            &Config::parse(r#"{"namespace":"n"}"#).expect("sound options"),
+            0,
+        );
+        for home in ["", "12"] {
+            let cmd = bus.telling_of_pattern(b"n:a{}:*", home).expect("told");
+            let key = words(&cmd)[1].clone();
+            assert_eq!(other.heard_mark(&key).as_deref(), Some(&b"n:a{}:*"[..]));
+            assert_eq!(other.heard_mark(&key), None, "it expired");
+            assert_eq!(bus.heard_mark(&key), None, "it is our own");
+        }
+        assert!(bus.telling_of_pattern(b"*", "").is_none());
+        assert_eq!(other.heard_mark(b"n:~gone:x"), None);
+        bus.speak(Speech::Mute);
+        assert!(bus.telling_of_pattern(b"n:*", "").is_none());
     }
 
     #[test]

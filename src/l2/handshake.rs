@@ -82,10 +82,22 @@ impl From<DialError> for Refusal {
 pub struct Memory {
     /// The address that answered last.
     pub last_good: Option<IpAddr>,
-    /// Whether the server was seen to push what others change.
-    pub pushes: bool,
+    /// What is known of the server's pushes of what others change.
+    pub tracking: Tracking,
     /// The last credentials the application named.
     credentials: Option<Credentials>,
+}
+
+/// What is known of a server's pushes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Tracking {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// It was seen to push.
+    Pushes,
+    /// It does not, for this reason; worth another try at this time.
+    Refused(String, u64),
 }
 
 #[derive(Clone, serde::Deserialize)]
@@ -125,8 +137,7 @@ pub async fn connect(
             Ok::<(), Infallible>(())
         });
     }
-    let select = u64::from(setting.redis.db != 0);
-    link.counters.l2_commands.fetch_add(1 + select, Relaxed);
+    count_greeting(link, setting, &info);
     let made = MultiplexedConnection::new_with_config(&info, dialed.stream, config).await;
     let (redis, driver) =
         made.map_err(|error| refusal(&error, protocol, setting.redis.tls.is_some()))?;
@@ -143,6 +154,13 @@ pub async fn connect(
         subscribes: false,
         untracked: None,
     })
+}
+
+/// Counts what the library sends by itself to say who we are: HELLO, which holds the password, or AUTH; and SELECT.
+pub(super) fn count_greeting(link: &Link, setting: &Setting, info: &RedisConnectionInfo) {
+    let greets = info.protocol() == ProtocolVersion::RESP3 || info.password().is_some();
+    let sent = u64::from(greets) + u64::from(setting.redis.db != 0);
+    link.counters.l2_commands.fetch_add(sent, Relaxed);
 }
 
 pub(super) async fn connection_info(

@@ -1,10 +1,9 @@
 //! How this process hears of what others change: which way is wanted, which one works, and what is said of it.
 
-use redis::ProtocolVersion;
-
 use super::{
     Link, Setting,
-    handshake::{Memory, Refusal},
+    bus::Speech,
+    handshake::{self, Memory, Refusal, Tracking},
     link::{Connection, End, Serving, meaning_of, server_text},
     port::{Failure, Reply},
     tracking,
@@ -124,13 +123,18 @@ pub async fn begin(
     let refused = match wish {
         Wish::Off(reason) => Some(reason.to_owned()),
         Wish::Pubsub => None,
-        // Others need not be told: where the server speaks RESP3 it tells them.
         Wish::Tracking | Wish::TrackingOrPubsub if !hears => {
-            (connection.protocol == ProtocolVersion::RESP3).then(|| NO_L1.to_owned())
+            if link_pushes(link, setting, connection, memory).await? {
+                link.shared.bus.speak(Speech::Marks);
+                decide(link, Way::Off, Some(NO_L1.to_owned()));
+                return Ok(());
+            }
+            None
         }
         Wish::Tracking | Wish::TrackingOrPubsub => {
-            match tracking::arm(link, setting, connection, &mut memory.pushes).await? {
+            match tracking::arm(link, setting, connection, &mut memory.tracking).await? {
                 None => {
+                    link.shared.bus.speak(Speech::Marks);
                     decide(link, Way::Tracking, None);
                     return Ok(());
                 }
@@ -138,12 +142,13 @@ pub async fn begin(
             }
         }
     };
-    let publishes = match wish {
-        Wish::Pubsub => true,
-        Wish::TrackingOrPubsub => hears || refused.is_none(),
-        Wish::Tracking | Wish::Off(_) => false,
+    let publishes = matches!(wish, Wish::Pubsub | Wish::TrackingOrPubsub);
+    let speech = if publishes {
+        Speech::Publishes
+    } else {
+        Speech::Mute
     };
-    link.shared.bus.speak(publishes);
+    link.shared.bus.speak(speech);
     link.status.lock().hearing.mute = None;
     connection.subscribes = publishes && hears;
     connection.untracked.clone_from(&refused);
@@ -154,6 +159,25 @@ pub async fn begin(
     };
     decide(link, Way::Off, Some(reason));
     Ok(())
+}
+
+/// Whether the server pushes to those who want it; this connection does not, having no L1.
+async fn link_pushes(
+    link: &Link,
+    setting: &Setting,
+    connection: &mut Connection,
+    memory: &mut Memory,
+) -> Result<bool, Refusal> {
+    if memory.tracking == Tracking::Pushes {
+        return Ok(true);
+    }
+    let refused = tracking::arm(link, setting, connection, &mut memory.tracking).await?;
+    if refused.is_none() {
+        let mut off = redis::pipe();
+        off.add_command(tracking::off());
+        handshake::exchange(link, setting, connection, &off).await?;
+    }
+    Ok(refused.is_none())
 }
 
 fn decide(link: &Link, way: Way, reason: Option<String>) {
@@ -170,7 +194,7 @@ impl Link {
             return;
         };
         if meaning_of(error).is_for_good() {
-            self.shared.bus.speak(false);
+            self.shared.bus.speak(Speech::Mute);
         }
         let text = server_text(error);
         let mute = format!("PUBLISH was refused, others do not hear of changes made here: {text}");
@@ -186,7 +210,8 @@ impl Link {
 impl Serving<'_> {
     /// The link is at its end: what it kept current is so no longer.
     pub(super) fn stop_hearing(&self, end: &End) {
-        let hearing = &mut self.link.status.lock().hearing;
+        let mut status = self.link.status.lock();
+        let hearing = &mut status.hearing;
         if hearing.way == Way::Off && !self.connection.subscribes {
             return;
         }
@@ -195,7 +220,9 @@ impl Serving<'_> {
         if !matches!(end, End::Closed(_) | End::Memory) {
             hearing.losses += 1;
         }
+        drop(status);
         self.link.port.deafen(clock::now());
+        self.setting.listener.missed(Some(self.link));
     }
 }
 

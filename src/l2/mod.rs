@@ -315,6 +315,13 @@ impl Link {
         slot.is_some_and(|slot| slots.contains(&slot))
     }
 
+    /// What tells other processes that everything that matches was removed, if it is to be told.
+    #[must_use]
+    pub fn telling_of_pattern(&self, pattern: &[u8]) -> Option<redis::Cmd> {
+        let home = self.home.lock().clone().unwrap_or_default();
+        self.shared.bus.telling_of_pattern(pattern, &home)
+    }
+
     /// The name of a key of our own that is in a slot of this link.
     #[must_use]
     pub fn own_key(&self, prefix: &str, name: &str) -> String {

@@ -33,6 +33,8 @@ const OTHERS: Duration = Duration::from_millis(100);
 const ALLOWANCE: Duration = Duration::from_secs(2);
 /// How long what a sentinel said last holds against sentinels that know of no such failover.
 const HOLDS_MS: u64 = 30_000;
+/// How long a sentinel may be silent before it is asked whether it lives.
+const SILENCE: Duration = Duration::from_secs(10);
 /// The channel of a failover that is done.
 const SWITCH: &str = "+switch-master";
 /// How long a sentinel is left alone after it did not answer.
@@ -204,7 +206,7 @@ impl Sentinels {
                         ControlFlow::Continue(())
                     }
                 };
-                hear(channel, || (), take).await;
+                hear(channel, SILENCE, || (), take).await;
             }
             if !announced {
                 sleep(REST.mul_f64(1.0 + fastrand::f64())).await;

@@ -6,19 +6,20 @@ use futures_util::StreamExt;
 use redis::aio::PubSub;
 use tokio::time::timeout;
 
-/// How long the socket may be silent before it is asked whether it lives, and how long that may take.
-const SILENCE: Duration = Duration::from_secs(10);
+/// How long the answer to a ping may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Gives each message to `take`; `pinged` hears of each command that this costs.
+/// Gives each message to `take`. After a `silence` the other side is asked whether it lives; `pinged` hears of each command
+/// that this costs.
 pub(super) async fn hear(
     channel: PubSub,
+    silence: Duration,
     pinged: impl Fn(),
     mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) {
     let (mut sink, mut messages) = channel.split();
     loop {
-        match timeout(SILENCE, messages.next()).await {
+        match timeout(silence, messages.next()).await {
             Ok(Some(message)) => {
                 if take(message.get_payload_bytes()).is_break() {
                     return;

@@ -262,6 +262,12 @@ impl Tier {
         self.parts.config.l2.timeout_ms()
     }
 
+    /// The pattern that a pushed key tells the removal of, if it does, and is not known yet.
+    #[must_use]
+    pub fn heard_mark(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.shared.bus.heard_mark(key)
+    }
+
     /// Flushes what was submitted.
     pub fn wake(&self) {
         match self.cluster.get() {

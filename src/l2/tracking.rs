@@ -10,15 +10,18 @@ use tokio::sync::oneshot;
 
 use super::{
     Link, Listener, Setting, commands,
-    handshake::{self, Refusal},
+    handshake::{self, Refusal, Tracking},
     link::{Connection, server_text},
 };
+use crate::clock;
 
 /// How long the server may take to push what proves that it does.
 const PROOF_MS: u64 = 1_000;
 /// How long the key that proves it lives, should nobody remove it.
 const PROOF_LIFE_MS: u64 = 1_000;
-/// What its name ends with, after the namespace.
+/// How long a server that does not push is not asked again.
+const REFUSED_MS: u64 = 3_600_000;
+/// What its name begins with, after the namespace.
 const PROOF_KEY: &str = "~canary";
 
 /// What takes the pushes of one connection.
@@ -86,8 +89,8 @@ fn track(prefix: &str, own_too: bool) -> Cmd {
     cmd
 }
 
-/// Has the server tell of changes in the namespace from now on; why it does not, if it does not. `proved` says whether it
-/// was seen to push before, and becomes true when it is.
+/// Has the server tell of changes in the namespace from now on; why it does not, if it does not. What is found out about
+/// the server is remembered in `known`.
 ///
 /// # Errors
 /// If the connection does not answer.
@@ -95,42 +98,59 @@ pub async fn arm(
     link: &Link,
     setting: &Setting,
     connection: &mut Connection,
-    proved: &mut bool,
+    known: &mut Tracking,
 ) -> Result<Option<String>, Refusal> {
     let Some(pushes) = connection.pushes.clone() else {
         return Ok(Some("the server speaks no RESP3".to_owned()));
     };
+    if let Tracking::Refused(why, until) = &*known
+        && clock::now() < *until
+    {
+        return Ok(Some(why.clone()));
+    }
     let prefix = setting.config.prefix.as_str();
     let mut on = redis::pipe();
-    if !*proved {
+    let mut refused = None;
+    if *known != Tracking::Pushes {
         let key = format!("{}:{}", link.own_key(prefix, PROOF_KEY), fastrand::u64(..));
         let key = key.into_bytes();
         let proof = prove(link, setting, connection, &pushes, &key).await?;
-        let mut off = redis::cmd("CLIENT");
-        off.arg("TRACKING").arg("OFF");
-        on.add_command(off).add_command(commands::unlink(&[key]));
-        match proof {
-            Proof::Seen => *proved = true,
-            Proof::Refused(why) => return Ok(Some(why)),
-            Proof::Silent => {
-                handshake::exchange(link, setting, connection, &on).await?;
-                let why = "the server accepted CLIENT TRACKING and does not push";
-                return Ok(Some(why.to_owned()));
+        on.add_command(off()).add_command(commands::unlink(&[key]));
+        refused = match proof {
+            Proof::Seen => {
+                *known = Tracking::Pushes;
+                None
             }
+            Proof::Refused(why) => Some(why),
             // It takes no writes at the moment. What it pushes then is of no key but those that expire.
-            Proof::Impossible => (),
-        }
+            Proof::Impossible => None,
+        };
     }
-    on.add_command(track(prefix, false));
+    if refused.is_none() {
+        on.add_command(track(prefix, false));
+    }
     let replies = handshake::exchange(link, setting, connection, &on).await?;
     // Nobody needs the key any more; whether it could be removed is all the same.
-    Ok(replies.last().and_then(refused))
+    if refused.is_none() {
+        refused = replies.last().and_then(refusal);
+    }
+    if let Some(why) = &refused {
+        *known = Tracking::Refused(why.clone(), clock::now() + REFUSED_MS);
+    }
+    Ok(refused)
+}
+
+/// Has the server tell of nothing.
+#[must_use]
+pub fn off() -> Cmd {
+    let mut cmd = redis::cmd("CLIENT");
+    cmd.arg("TRACKING").arg("OFF");
+    cmd
 }
 
 enum Proof {
     Seen,
     Refused(String),
-    Silent,
     Impossible,
 }
 
@@ -151,22 +171,22 @@ async fn prove(
     let [tracking, written] = replies.as_slice() else {
         return Ok(Proof::Refused("no answer to CLIENT TRACKING".to_owned()));
     };
-    if let Some(why) = refused(tracking) {
+    if let Some(why) = refusal(tracking) {
         return Ok(Proof::Refused(why));
     }
-    if refused(written).is_some() {
+    if refusal(written).is_some() {
         return Ok(Proof::Impossible);
     }
     let seen = tokio::time::timeout(Duration::from_millis(PROOF_MS), proof).await;
     Ok(if seen.is_ok_and(|seen| seen.is_ok()) {
         Proof::Seen
     } else {
-        Proof::Silent
+        Proof::Refused("the server accepted CLIENT TRACKING and does not push".to_owned())
     })
 }
 
 /// Why tracking was refused, if it was.
-fn refused(reply: &Value) -> Option<String> {
+fn refusal(reply: &Value) -> Option<String> {
     let Value::ServerError(error) = reply else {
         return None;
     };

@@ -162,6 +162,8 @@ impl Cluster {
         setting: Setting,
         runtime: &Handle,
     ) -> Arc<Self> {
+        // Its slots are known once it owns some.
+        first.settle_in(String::new());
         let shard = Shard {
             link: first,
             spot: Arc::clone(&seeds),

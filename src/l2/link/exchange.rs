@@ -230,6 +230,10 @@ impl Serving<'_> {
                     Err(Failure::Refused(error)) if meaning_of(error).is_for_good() => {
                         self.send_singly(list);
                     }
+                    Err(Failure::Refused(error)) if error.code() == "CROSSSLOT" => {
+                        self.found_slots();
+                        self.send_singly(list);
+                    }
                     Ok(_) | Err(_) => {
                         for (_, mut waiting) in list {
                             waiting.settle(reply.clone());

@@ -78,6 +78,15 @@ impl Serving<'_> {
     }
 }
 
+impl Serving<'_> {
+    /// There are slots though nobody said so: from now on keys are told apart by them.
+    pub(super) fn found_slots(&self) {
+        if let Some(tier) = self.setting.tier.upgrade() {
+            tier.cluster_found().doubt();
+        }
+    }
+}
+
 /// What a part asked, one by one, as far as somebody still waits.
 fn operations_of(part: &mut Part, cmd: &Cmd) -> Vec<Operation> {
     match part {
