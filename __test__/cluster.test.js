@@ -16,9 +16,9 @@ async function open(t, cluster, options = {}) {
   return Object.assign(cache, { prefix: `${namespace}:` })
 }
 
-/** The keys of all masters. */
+/** The keys of all masters, but for those of our own. */
 async function keysIn(cluster, prefix) {
-  const lists = cluster.shards.map(({ master }) => master.command('KEYS', `${prefix}*`))
+  const lists = cluster.shards.map(({ master }) => master.command('KEYS', `${prefix}[^~]*`))
   return (await Promise.all(lists)).flat().sort()
 }
 

@@ -434,9 +434,10 @@ impl Cache {
         let l2 = Arc::clone(l2);
         let timeout = std::time::Duration::from_millis(timeout_ms.unwrap_or(86_400_000));
         self.runtime.spawn(async move {
-            let reached = steps.wait_for(|_| reached(l2.state()));
+            // Not by `wait_for`: its condition is looked at under a lock that a step takes too.
+            let reached = async { while !reached(l2.state()) && steps.changed().await.is_ok() {} };
             waiter.settle(match tokio::time::timeout(timeout, reached).await {
-                Ok(_) => Outcome::Undefined,
+                Ok(()) => Outcome::Undefined,
                 Err(_) => Outcome::Error(CacheError::new(
                     Code::Timeout,
                     format!("Redis was not ready within {} ms", timeout.as_millis()),

@@ -311,6 +311,7 @@ impl Link {
         let home = self.home.lock();
         let slot = home
             .as_ref()
+            .filter(|home| !home.is_empty())
             .map(|home| cluster::slots::slot_of(home.as_bytes()));
         slot.is_some_and(|slot| slots.contains(&slot))
     }
