@@ -115,10 +115,10 @@ function judge(cache, way, newest) {
     seen.deaf += Number(value < newest.get(key))
     await turn()
   }
-  /** A subscription is told of some microseconds before L1 is barred. */
+  /** What was read before does not count any more. */
   async function hearAgain() {
     wasDeaf = false
-    await pause(5)
+    await turn()
   }
   async function work() {
     while (!end.signal.aborted) {

@@ -87,7 +87,7 @@ const BY_ITSELF = {
     const isSize = (line) => line === 'DBSIZE'
     return alone(t, server, { reads: true, redis, begins: isSize, number: 2 })
   },
-  'a subscriber that heard nothing for 10 s': (t, server, silence) => silence,
+  'a subscriber that heard nothing for `health.interval`': (t, server, silence) => silence,
   '`quota`, when its count begins': (t, server) => {
     const quota = { commands: 500_000, window: 'month' }
     const isCount = (line) => line.startsWith('HINCRBY')

@@ -52,9 +52,6 @@ const MARKS: usize = 256;
 const ALLOWANCE: Duration = Duration::from_secs(5);
 /// How long it is left alone where it is refused.
 const REFUSED: Duration = Duration::from_secs(3_600);
-/// How long the socket may be silent before it is asked whether it lives: what ends without a word is found by its
-/// keepalive, and each question may be billed.
-const SILENCE: Duration = Duration::from_secs(60);
 
 /// What was changed, names without the namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -331,7 +328,7 @@ async fn listen(
                     take(&link, &setting, bytes);
                     ControlFlow::Continue(())
                 };
-                hear(channel, SILENCE, pinged, take).await;
+                hear(channel, setting.config.health.interval, pinged, take).await;
                 backoff.lost(clock::now());
                 link.note_loss();
                 enter(

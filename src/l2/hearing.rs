@@ -212,12 +212,14 @@ impl Serving<'_> {
     pub(super) fn stop_hearing(&self, end: &End) {
         let mut status = self.link.status.lock();
         let hearing = &mut status.hearing;
-        if hearing.way == Way::Off && !self.connection.subscribes {
+        // A subscription that was lost before is counted already.
+        let was_heard = hearing.way != Way::Off;
+        if !was_heard && !self.connection.subscribes {
             return;
         }
         hearing.way = Way::Off;
         hearing.reason = Some("Redis is not in use".to_owned());
-        if !matches!(end, End::Closed(_) | End::Memory) {
+        if was_heard && !matches!(end, End::Closed(_) | End::Memory) {
             hearing.losses += 1;
         }
         drop(status);

@@ -206,7 +206,7 @@ impl Sentinels {
                         ControlFlow::Continue(())
                     }
                 };
-                hear(channel, SILENCE, || (), take).await;
+                hear(channel, Some(SILENCE), || (), take).await;
             }
             if !announced {
                 sleep(REST.mul_f64(1.0 + fastrand::f64())).await;

@@ -9,17 +9,20 @@ use tokio::time::timeout;
 /// How long the answer to a ping may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Gives each message to `take`. After a `silence` the other side is asked whether it lives; `pinged` hears of each command
+/// Longer than any silence.
+const NEVER: Duration = Duration::from_secs(86_400 * 365);
+
+/// Gives each message to `take`. After a `silence`, if one is given, the other side is asked whether it lives; `pinged` hears of each command
 /// that this costs.
 pub(super) async fn hear(
     channel: PubSub,
-    silence: Duration,
+    silence: Option<Duration>,
     pinged: impl Fn(),
     mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) {
     let (mut sink, mut messages) = channel.split();
     loop {
-        match timeout(silence, messages.next()).await {
+        match timeout(silence.unwrap_or(NEVER), messages.next()).await {
             Ok(Some(message)) => {
                 if take(message.get_payload_bytes()).is_break() {
                     return;

@@ -110,34 +110,38 @@ pub async fn arm(
     }
     let prefix = setting.config.prefix.as_str();
     let mut on = redis::pipe();
-    let mut refused = None;
+    let mut silent = false;
     if *known != Tracking::Pushes {
         let key = format!("{}:{}", link.own_key(prefix, PROOF_KEY), fastrand::u64(..));
         let key = key.into_bytes();
-        let proof = prove(link, setting, connection, &pushes, &key).await?;
-        on.add_command(off()).add_command(commands::unlink(&[key]));
-        refused = match proof {
-            Proof::Seen => {
-                *known = Tracking::Pushes;
-                None
-            }
-            Proof::Refused(why) => Some(why),
+        match prove(link, setting, connection, &pushes, &key).await? {
+            Proof::Seen => *known = Tracking::Pushes,
+            Proof::Refused(why) => return Ok(Some(known.refuse(why))),
+            Proof::Silent => silent = true,
             // It takes no writes at the moment. What it pushes then is of no key but those that expire.
-            Proof::Impossible => None,
-        };
+            Proof::Impossible => (),
+        }
+        on.add_command(off()).add_command(commands::unlink(&[key]));
     }
-    if refused.is_none() {
+    if !silent {
         on.add_command(track(prefix, false));
     }
     let replies = handshake::exchange(link, setting, connection, &on).await?;
     // Nobody needs the key any more; whether it could be removed is all the same.
-    if refused.is_none() {
-        refused = replies.last().and_then(refusal);
+    let refused = if silent {
+        Some("the server accepted CLIENT TRACKING and does not push".to_owned())
+    } else {
+        replies.last().and_then(refusal)
+    };
+    Ok(refused.map(|why| known.refuse(why)))
+}
+
+impl Tracking {
+    /// Remembers that the server does not push, and says why.
+    fn refuse(&mut self, why: String) -> String {
+        *self = Self::Refused(why.clone(), clock::now() + REFUSED_MS);
+        why
     }
-    if let Some(why) = &refused {
-        *known = Tracking::Refused(why.clone(), clock::now() + REFUSED_MS);
-    }
-    Ok(refused)
 }
 
 /// Has the server tell of nothing.
@@ -151,6 +155,7 @@ pub fn off() -> Cmd {
 enum Proof {
     Seen,
     Refused(String),
+    Silent,
     Impossible,
 }
 
@@ -181,7 +186,7 @@ async fn prove(
     Ok(if seen.is_ok_and(|seen| seen.is_ok()) {
         Proof::Seen
     } else {
-        Proof::Refused("the server accepted CLIENT TRACKING and does not push".to_owned())
+        Proof::Silent
     })
 }
 
