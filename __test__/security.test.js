@@ -56,7 +56,7 @@ async function everything(cache) {
   return [...seen, await cache.get('k')]
 }
 
-async function withRule(t, rule, options = { invalidation: 'off' }) {
+async function withRule(t, rule, options = { l1: false, invalidation: 'off' }) {
   const server = await startRedis()
   t.after(() => server.stop())
   await server.command('ACL', 'SETUSER', 'app', 'on', '>secret', ...rule)
