@@ -4,6 +4,7 @@
 mod answers;
 mod cuts;
 mod epochs;
+mod hearing;
 mod patience;
 mod random;
 mod server;
@@ -32,11 +33,15 @@ const MINUTE: u64 = 60_000;
 
 /// An application that takes note.
 #[derive(Default)]
-struct Ear(Mutex<Vec<Event>>);
+struct Ear {
+    told: Mutex<Vec<Event>>,
+    /// What others changed.
+    heard: Mutex<Vec<String>>,
+}
 
 impl Application for Ear {
     fn tell(&self, event: Event) {
-        self.0.lock().push(event);
+        self.told.lock().push(event);
     }
 
     fn ask(&self, _question: Question) -> oneshot::Receiver<String> {
@@ -45,11 +50,22 @@ impl Application for Ear {
 }
 
 impl Listener for Ear {
-    fn changed(&self, _keys: &[&[u8]]) {}
+    fn changed(&self, keys: &[&[u8]]) {
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|key| String::from_utf8_lossy(key))
+            .collect();
+        self.heard.lock().push(keys.join(" "));
+    }
 
-    fn removed(&self, _pattern: &[u8]) {}
+    fn removed(&self, pattern: &[u8]) {
+        let pattern = String::from_utf8_lossy(pattern);
+        self.heard.lock().push(format!("removed {pattern}"));
+    }
 
-    fn missed(&self, _link: Option<&Link>) {}
+    fn missed(&self, _link: Option<&Link>) {
+        self.heard.lock().push("missed".to_owned());
+    }
 }
 
 /// A link to a server in memory.
@@ -147,7 +163,7 @@ impl Story {
     }
 
     fn events(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.ear.0.lock())
+        std::mem::take(&mut *self.ear.told.lock())
     }
 
     async fn close(&self) {

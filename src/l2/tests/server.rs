@@ -33,6 +33,8 @@ pub(super) enum Say {
     Usual,
     /// These bytes.
     This(&'static str),
+    /// These, made up for the question.
+    That(String),
     /// As a Redis does, after so many ms.
     After(u64),
     /// As a Redis does, with so many bytes in a tenth of a second.
@@ -149,6 +151,7 @@ impl Server {
             let (reply, at_once) = match said {
                 Say::Usual => (self.usual(&words), usize::MAX),
                 Say::This(text) => (text.to_owned(), usize::MAX),
+                Say::That(text) => (text, usize::MAX),
                 Say::After(ms) => {
                     tokio::time::sleep(Duration::from_millis(ms)).await;
                     (self.usual(&words), usize::MAX)
