@@ -2,6 +2,7 @@
 
 const assert = require('node:assert/strict')
 const { describe, test } = require('node:test')
+const { setImmediate: turn } = require('node:timers/promises')
 const { openCache, ownNamespace } = require('./support/cache.js')
 const { startCluster } = require('./support/cluster.js')
 const { until } = require('./support/wait.js')
@@ -122,7 +123,10 @@ describe('a cluster of three masters', () => {
       while (going) {
         try {
           const next = written.get(key) + 1
-          await Promise.all([cache.set(key, -next, { strict: true }), cache.set(key, next, { strict: true })])
+          // The second is sent while the first is on its way, wherever that leads.
+          const first = cache.set(key, -next, { strict: true })
+          for (let turns = next % 4; turns > 0; turns--) await turn()
+          await Promise.all([first, cache.set(key, next, { strict: true })])
           written.set(key, next)
           const read = await cache.get(key, { strict: true })
           if (read !== next) problems.push(`${key} is ${read} instead of ${next}`)
