@@ -181,10 +181,16 @@ impl Cache {
             Err(Failure::Refused(error)) if meaning_of(error).is_for_good() => {
                 self.warn_of_forbidden(error);
             }
-            Err(_) => link.distrust_pattern(pattern),
+            Err(_) => self.distrust_pattern(link, pattern),
             Ok(()) => (),
         }
         removed
+    }
+
+    fn distrust_pattern(&self, link: &Arc<Link>, pattern: &[u8]) {
+        if let Some(l2) = &self.l2 {
+            l2.distrust_pattern(link, pattern);
+        }
     }
 
     fn remove_from_l1(&self, pattern: &[u8]) -> u64 {
@@ -311,7 +317,7 @@ impl Cache {
             match flushed {
                 Ok(_) => link.epoch.store(0, SeqCst),
                 Err(failure) => {
-                    link.distrust_pattern(&everything);
+                    self.distrust_pattern(link, &everything);
                     failed = Some(failure);
                 }
             }

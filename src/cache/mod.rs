@@ -46,7 +46,7 @@ use crate::{
     generations::Generations,
     l1::L1,
     l2::{
-        Control, Link,
+        Link,
         link::server_text,
         port::{Failure, Operation, Reply, Request, Settle, once},
         tier::{Chosen, Parts, Tier},
@@ -356,12 +356,7 @@ impl Cache {
         if self.memory_mode.swap(on, Ordering::SeqCst) != on
             && let Some(l2) = &self.l2
         {
-            for link in l2.links() {
-                if on {
-                    link.port.shut();
-                }
-                link.control(Control::MemoryMode(on));
-            }
+            l2.set_memory_mode(on);
         }
     }
 
@@ -403,9 +398,7 @@ impl Cache {
         if self.is_closed() {
             return waiter.now(Outcome::Error(Self::closed_error()));
         }
-        for link in l2.links() {
-            link.control(Control::Connect);
-        }
+        l2.connect();
         let default = self
             .config
             .redis

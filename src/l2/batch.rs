@@ -87,6 +87,9 @@ impl Waiting {
 
     /// The operation as it was asked for, to be sent elsewhere, if somebody still waits.
     pub fn elsewhere(&mut self, request: Request) -> Option<Operation> {
+        if !self.waits() {
+            return None;
+        }
         let Claim::End(settle) = std::mem::replace(&mut self.claim, Claim::Settled) else {
             return None;
         };

@@ -18,6 +18,7 @@ use std::{
 use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, ProtocolVersion, aio::PubSub};
 use tokio::{
+    sync::Notify,
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -261,8 +262,26 @@ impl Bus {
 }
 
 /// Hears what others publish while at least one link wants it.
-#[derive(Default)]
-pub struct Subscriber(Mutex<(usize, Option<JoinHandle<()>>)>);
+pub struct Subscriber {
+    task: Mutex<(usize, Option<JoinHandle<()>>)>,
+    /// What is said of it.
+    state: Mutex<(Way, Option<String>)>,
+    /// The server it is at.
+    place: Mutex<String>,
+    /// It is to be at another one.
+    left: Notify,
+}
+
+impl Default for Subscriber {
+    fn default() -> Self {
+        Self {
+            task: Mutex::default(),
+            state: Mutex::new((Way::Off, None)),
+            place: Mutex::default(),
+            left: Notify::new(),
+        }
+    }
+}
 
 impl Subscriber {
     /// One link more wants it. `untracked` is why the server does not tell by itself.
@@ -273,9 +292,10 @@ impl Subscriber {
         protocol: ProtocolVersion,
         untracked: Option<String>,
     ) {
-        let mut task = self.0.lock();
+        let mut task = self.task.lock();
         task.0 += 1;
         if task.0 == 1 {
+            *self.state.lock() = (Way::Off, Some("subscribing".to_owned()));
             let listening = listen(Arc::clone(link), setting.clone(), protocol, untracked);
             task.1 = Some(tokio::spawn(listening));
         }
@@ -283,12 +303,27 @@ impl Subscriber {
 
     /// One link less wants it.
     pub(super) fn end(&self) {
-        let mut task = self.0.lock();
+        let mut task = self.task.lock();
         task.0 -= 1;
         if task.0 == 0
             && let Some(task) = task.1.take()
         {
             task.abort();
+            *self.state.lock() = (Way::Off, Some("Redis is not in use".to_owned()));
+        }
+    }
+
+    /// What is said of it, if some link wants it.
+    #[must_use]
+    pub fn state(&self) -> Option<(Way, Option<String>)> {
+        (self.task.lock().0 > 0).then(|| self.state.lock().clone())
+    }
+
+    /// Goes elsewhere unless the server that it is at stays one.
+    pub(super) fn leave_unless(&self, stays: impl Fn(&str) -> bool) {
+        let place = self.place.lock();
+        if !place.is_empty() && !stays(&place) {
+            self.left.notify_one();
         }
     }
 }
@@ -328,7 +363,11 @@ async fn listen(
                     take(&link, &setting, bytes);
                     ControlFlow::Continue(())
                 };
-                hear(channel, setting.config.health.interval, pinged, take).await;
+                let heard = hear(channel, setting.config.health.interval, pinged, take);
+                tokio::select! {
+                    () = heard => (),
+                    () = link.shared.subscriber.left.notified() => (),
+                }
                 backoff.lost(clock::now());
                 link.note_loss();
                 enter(
@@ -383,12 +422,12 @@ fn is_refused(refusal: &Refusal) -> bool {
 
 fn enter(link: &Link, way: Way, reason: Option<String>) {
     let mut status = link.status.lock();
-    if status.hearing.way != way {
+    if link.shared.subscriber.state.lock().0 != way {
         status.event(format!("invalidation: {}", way.as_str()));
     }
     status.connections = if way == Way::Pubsub { 2 } else { 1 };
-    status.hearing.way = way;
-    status.hearing.reason = reason;
+    drop(status);
+    *link.shared.subscriber.state.lock() = (way, reason);
 }
 
 async fn subscribe(

@@ -2,7 +2,9 @@
 
 /// Commands that change no key.
 const READ_ONLY: &[&str] = &[
+    "ASKING",
     "CLIENT",
+    "CLUSTER",
     "COMMAND",
     "CONFIG",
     "DBSIZE",

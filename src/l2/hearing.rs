@@ -210,10 +210,12 @@ impl Link {
 impl Serving<'_> {
     /// The link is at its end: what it kept current is so no longer.
     pub(super) fn stop_hearing(&self, end: &End) {
+        let subscription = self.link.shared.subscriber.state();
+        let is_subscribed = subscription.is_some_and(|(way, _)| way == Way::Pubsub);
         let mut status = self.link.status.lock();
         let hearing = &mut status.hearing;
         // A subscription that was lost before is counted already.
-        let was_heard = hearing.way != Way::Off;
+        let was_heard = hearing.way != Way::Off || (self.connection.subscribes && is_subscribed);
         if !was_heard && !self.connection.subscribes {
             return;
         }

@@ -181,6 +181,8 @@ pub struct Shared {
     count_is_new: AtomicBool,
     /// How many of the commands that were sent it knows of.
     spent: AtomicU64,
+    /// The numbers of all journals.
+    journaled: Arc<AtomicU64>,
     /// How many links there were, one after another.
     generations: Arc<AtomicU64>,
     /// Counts the steps of all links, for those who wait for one.
@@ -197,6 +199,7 @@ impl Shared {
             quota: config.quota.as_ref().map(quota_of),
             count_is_new: AtomicBool::new(false),
             spent: AtomicU64::new(0),
+            journaled: Arc::default(),
             generations: Arc::default(),
             steps: latest::Sender::new(0),
         })
@@ -251,7 +254,7 @@ impl Link {
         let link = Self {
             cache,
             port: Port::new(Arc::clone(&shared.generations)),
-            journal: Mutex::new(Journal::new()),
+            journal: Mutex::new(Journal::sharing(Arc::clone(&shared.journaled))),
             status: Mutex::new(Status::new(endpoint, Hearing::new(config))),
             state: latest::Sender::new(LinkState::Idle),
             epoch: AtomicU64::new(0),
@@ -382,34 +385,26 @@ impl Link {
         self.port.note_journal(&journal);
     }
 
-    /// The write of `key` that was given `seq` may not have been carried out.
-    pub fn doubt_write(&self, key: &Arc<[u8]>, seq: u64) {
-        let mut journal = self.journal.lock();
-        journal.record_write(key, seq);
-        self.port.note_journal(&journal);
-    }
-
-    /// The write of `key` that was given `seq` is over; if it is `confirmed`, Redis holds nothing older.
-    pub fn end_write(&self, key: &[u8], seq: u64, confirmed: bool) {
-        let mut journal = self.journal.lock();
-        journal.end_write(key);
-        if confirmed {
-            journal.acknowledge(key, seq);
+    /// Looks at the journal that `key` belongs to, which is another link's once its slot was given over.
+    fn with_journal<T>(
+        &self,
+        tier: &Weak<Tier>,
+        key: &[u8],
+        look: impl FnOnce(&mut Journal) -> T,
+    ) -> T {
+        if let Some(tier) = tier.upgrade() {
+            return tier.journal(key, look);
         }
+        let mut journal = self.journal.lock();
+        let value = look(&mut journal);
         self.port.note_journal(&journal);
+        value
     }
 
     /// Notes that the cache may no longer believe what Redis holds under keys that match.
     pub fn distrust_pattern(&self, pattern: &[u8]) {
         let mut journal = self.journal.lock();
         journal.record_pattern(pattern.into());
-        self.port.note_journal(&journal);
-    }
-
-    /// The deletion of `key` that was sent at `seq` was refused.
-    pub fn postpone(&self, key: &Arc<[u8]>, seq: u64) {
-        let mut journal = self.journal.lock();
-        journal.postpone(key, seq);
         self.port.note_journal(&journal);
     }
 

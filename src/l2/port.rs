@@ -201,6 +201,25 @@ impl Port {
         Vec::new()
     }
 
+    /// Queues an operation behind all that is queued or on its way, whether others are let in or not; gives it back if
+    /// nothing is on its way, since there is no link.
+    #[must_use]
+    pub(super) fn submit_behind(&self, operation: Operation) -> Option<Operation> {
+        let mut queue = self.queue.lock();
+        if !queue.open && self.generation() == 0 {
+            return Some(operation);
+        }
+        queue.bytes += operation.size() + WAITING_BYTES;
+        queue.operations.push_back(operation);
+        None
+    }
+
+    /// Whether something is queued or on its way.
+    #[must_use]
+    pub(super) fn is_busy(&self) -> bool {
+        !self.queue.lock().operations.is_empty() || self.in_flight.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether as much waits as may, and there is no link yet, or it has said nothing for a while.
     fn is_stuck(&self, queued: usize) -> bool {
         if self.generation() == 0 {

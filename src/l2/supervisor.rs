@@ -78,6 +78,8 @@ pub struct Supervisor {
     repeats: Repeats,
     /// What tells where the server is, while there is a link or one is wanted.
     followers: JoinSet<()>,
+    /// How often another server was tried at once, since operations wait for the first link.
+    hops: usize,
 }
 
 /// Starts the task that owns `link`. A link that is neither lazy nor in memory mode lets operations wait for its
@@ -87,14 +89,15 @@ pub fn start(
     link: Arc<Link>,
     controls: mpsc::UnboundedReceiver<Control>,
     setting: Setting,
+    memory_mode: bool,
 ) {
-    let phase = if setting.config.memory_mode || setting.redis.lazy_connect {
+    let phase = if memory_mode || setting.redis.lazy_connect {
         Phase::Idle
     } else {
         link.step(Step::Wanted);
         Phase::Connecting
     };
-    if !setting.config.memory_mode {
+    if !memory_mode {
         link.port.open();
     }
     let grace_until = clock::now() + millis(setting.config.l2.timeout);
@@ -115,6 +118,7 @@ pub fn start(
         lost_at: None,
         repeats: Repeats::new(),
         followers: JoinSet::new(),
+        hops: 0,
     };
     runtime.spawn(supervisor.run(phase));
 }
@@ -191,6 +195,7 @@ impl Supervisor {
         ));
         match waited(attempt, &mut self.controls, &self.link, self.grace_until).await {
             Ok(connection) => self.came_up(connection),
+            Err(Interrupted::By(Phase::Connecting)) if self.hops_on() => Phase::Connecting,
             Err(Interrupted::By(phase)) => {
                 self.abandon_queue();
                 phase
@@ -199,11 +204,27 @@ impl Supervisor {
                 self.old_protocol_until = clock::now() + OLD_PROTOCOL_MS;
                 Phase::Connecting
             }
+            Err(Interrupted::Refused(refusal)) if self.is_elsewhere(&refusal) && self.hops_on() => {
+                Phase::Connecting
+            }
             Err(Interrupted::Refused(refusal)) => {
                 self.abandon_queue();
                 self.failed(refusal)
             }
         }
+    }
+
+    /// Whether another server of several may well do.
+    fn is_elsewhere(&self, refusal: &Refusal) -> bool {
+        refusal.error.code == "EMOVED"
+            || matches!(&self.setting.redis.topology, Topology::Cluster(nodes) if nodes.len() > 1)
+    }
+
+    /// Whether another server is tried at once: a few, while operations wait for the first link.
+    fn hops_on(&mut self) -> bool {
+        const MOST: usize = 4;
+        self.hops += 1;
+        self.hops <= MOST && self.lost_at.is_none() && clock::now() < self.grace_until
     }
 
     fn abandon_queue(&self) {

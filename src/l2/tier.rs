@@ -3,7 +3,10 @@
 
 use std::{
     ops::Deref,
-    sync::{Arc, OnceLock, Weak},
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 use futures_util::future::join_all;
@@ -65,6 +68,8 @@ pub struct Tier {
     cluster: OnceLock<Arc<Cluster>>,
     /// The mode that the application was told last.
     mode: Mutex<&'static str>,
+    memory_mode: AtomicBool,
+    closed: AtomicBool,
     /// What the first link is told, until it starts.
     controls: Mutex<Option<mpsc::UnboundedReceiver<Control>>>,
 }
@@ -113,6 +118,8 @@ impl Tier {
             seeds: Arc::new(Spot::new(nodes)),
             cluster: OnceLock::new(),
             mode: Mutex::new(Mode::Memory.as_str()),
+            memory_mode: AtomicBool::new(parts.config.memory_mode),
+            closed: AtomicBool::new(false),
             controls: Mutex::new(Some(controls)),
             parts,
         });
@@ -129,7 +136,8 @@ impl Tier {
             None => Arc::<Spot>::clone(&self.seeds),
         };
         let (first, setting) = (Arc::clone(&self.first), self.setting(place));
-        supervisor::start(&self.parts.runtime, first, controls, setting);
+        let memory_mode = self.memory_mode.load(SeqCst);
+        supervisor::start(&self.parts.runtime, first, controls, setting, memory_mode);
     }
 
     /// What a link to whatever is at `place` needs.
@@ -161,7 +169,18 @@ impl Tier {
         let (link, controls) =
             Link::new(parts.cache, &parts.config, endpoint, &self.shared, counters);
         let setting = self.setting(Arc::<Spot>::clone(place));
-        supervisor::start(&parts.runtime, Arc::clone(&link), controls, setting);
+        let memory_mode = self.memory_mode.load(SeqCst);
+        supervisor::start(
+            &parts.runtime,
+            Arc::clone(&link),
+            controls,
+            setting,
+            memory_mode,
+        );
+        if self.closed.load(SeqCst) {
+            let (done, _) = oneshot::channel();
+            link.control(Control::Close(done));
+        }
         link
     }
 
@@ -301,15 +320,40 @@ impl Tier {
         self.shared.steps.subscribe()
     }
 
-    /// Tells every link.
-    pub fn control(&self, control: impl Fn() -> Control) {
+    /// Connects what is not connected yet.
+    pub fn connect(&self) {
         for link in self.links() {
-            link.control(control());
+            link.control(Control::Connect);
+        }
+    }
+
+    /// Forces memory mode for every link, or leaves it.
+    pub fn set_memory_mode(&self, on: bool) {
+        // Links that are made from now on know it by themselves.
+        self.memory_mode.store(on, SeqCst);
+        for link in self.links() {
+            if on {
+                link.port.shut();
+            }
+            link.control(Control::MemoryMode(on));
+        }
+    }
+
+    /// Notes that what matches may still be at the server of a link, or, if that is gone, wherever its keys went.
+    pub fn distrust_pattern(&self, link: &Arc<Link>, pattern: &[u8]) {
+        let links = self.links();
+        if links.iter().any(|each| Arc::ptr_eq(each, link)) {
+            link.distrust_pattern(pattern);
+            return;
+        }
+        for link in links {
+            link.distrust_pattern(pattern);
         }
     }
 
     /// Lets every link finish what is in flight, at most a second, and stop for good; resolves when all have.
     pub fn close(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.closed.store(true, SeqCst);
         let several = self.cluster.get().is_some();
         let closed = self.links().into_iter().map(|link| {
             let (done, closed) = oneshot::channel();
@@ -361,11 +405,17 @@ impl Tier {
         let lag_ms = all.iter().filter_map(|hearing| hearing.lag_ms).max();
         let mute = all.iter_mut().find_map(|hearing| hearing.mute.take());
         // One subscription is for all; each server pushes for itself.
-        let shown = all
-            .iter()
-            .position(|hearing| hearing.way == Way::Pubsub)
-            .or_else(|| all.iter().position(|hearing| hearing.way == Way::Off))
-            .unwrap_or(0);
+        if let Some((way, reason)) = self.shared.subscriber.state() {
+            return Hearing {
+                way,
+                reason,
+                mute,
+                losses,
+                lag_ms,
+            };
+        }
+        let off = all.iter().position(|hearing| hearing.way == Way::Off);
+        let shown = off.unwrap_or(0);
         Hearing {
             mute,
             losses,
@@ -495,6 +545,7 @@ impl Application for Voice {
         match event {
             Event::Mode { reason, error, .. } => tier.tell_mode(reason, error),
             Event::Ready if tier.told_mode() == Mode::Memory.as_str() => (),
+            Event::Ready if tier.told_mode() == Mode::Partial.as_str() => (),
             // Told once all are.
             Event::Closed => (),
             Event::Ready
@@ -514,9 +565,10 @@ impl Application for Voice {
 
 impl Tier {
     /// Tells that other tiers are in use now, if they are.
-    fn tell_mode(&self, reason: String, error: Option<super::status::LastError>) {
+    pub(super) fn tell_mode(&self, reason: String, error: Option<super::status::LastError>) {
+        let mut mode = self.mode.lock();
         let to = self.told_mode();
-        let from = std::mem::replace(&mut *self.mode.lock(), to);
+        let from = std::mem::replace(&mut *mode, to);
         if from != to {
             self.parts.application.tell(Event::Mode {
                 from,

@@ -172,6 +172,7 @@ async fn prove(
     let set = commands::set(key, b"", Some(PROOF_LIFE_MS), None);
     let mut pipeline = redis::pipe();
     pipeline.add_command(track(prefix, true)).add_command(set);
+    let sent_at = clock::now();
     let replies = handshake::exchange(link, setting, connection, &pipeline).await?;
     let [tracking, written] = replies.as_slice() else {
         return Ok(Proof::Refused("no answer to CLIENT TRACKING".to_owned()));
@@ -184,6 +185,8 @@ async fn prove(
     }
     let seen = tokio::time::timeout(Duration::from_millis(PROOF_MS), proof).await;
     Ok(if seen.is_ok_and(|seen| seen.is_ok()) {
+        let lag = clock::now().saturating_sub(sent_at);
+        link.status.lock().hearing.lag_ms = Some(lag);
         Proof::Seen
     } else {
         Proof::Silent

@@ -22,8 +22,13 @@
 
 use super::patterns::Patterns;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 /// Keys kept before the journal collapses.
 pub const MAX_KEYS: usize = 10_000;
@@ -58,8 +63,8 @@ pub struct Journal {
     writes: HashMap<Arc<[u8]>, u32, ahash::RandomState>,
     /// Bytes held by the keys, overhead included.
     bytes: usize,
-    /// The last number given out.
-    last: u64,
+    /// The last number given out, by this journal or one that shares it.
+    last: Arc<AtomicU64>,
     /// Whether more than the entries is journaled.
     extent: Extent,
     /// Nobody has asked yet what is valid in Redis.
@@ -76,13 +81,19 @@ impl Journal {
     /// An empty journal.
     #[must_use]
     pub fn new() -> Self {
+        Self::sharing(Arc::default())
+    }
+
+    /// An empty journal whose numbers are no other's that shares `last`: entries can go from one to the other.
+    #[must_use]
+    pub fn sharing(last: Arc<AtomicU64>) -> Self {
         Self {
             keys: HashMap::default(),
             order: BTreeMap::new(),
             patterns: Patterns::default(),
             writes: HashMap::default(),
             bytes: 0,
-            last: 0,
+            last,
             extent: Extent::Listed,
             blind: false,
         }
@@ -92,30 +103,27 @@ impl Journal {
     /// and gives the number under which it was noted. A key that was already
     /// there becomes the newest.
     pub fn record(&mut self, key: Arc<[u8]>) -> u64 {
-        self.last += 1;
-        if self.extent == Extent::Collapsed {
-            return self.last;
+        let seq = self.next();
+        if self.extent != Extent::Collapsed {
+            self.insert(key, seq);
         }
-        self.insert(key, self.last);
-        self.last
+        seq
     }
 
     /// Notes that Redis may hold old values of all keys that match `glob` (with
     /// its namespace), and gives the number under which it was noted.
     pub fn record_pattern(&mut self, glob: Box<[u8]>) -> u64 {
-        self.last += 1;
-        if self.extent == Extent::Collapsed {
-            return self.last;
+        let seq = self.next();
+        if self.extent != Extent::Collapsed {
+            self.patterns.record(glob, seq);
+            self.collapse_if_full();
         }
-        self.patterns.record(glob, self.last);
-        self.collapse_if_full();
-        self.last
+        seq
     }
 
     /// Gives up the list: from now on all of the namespace is journaled. For
     /// `clear()` while Redis is away, and for what does not fit.
     pub fn collapse(&mut self) {
-        self.last += 1;
         self.forget_entries();
         self.extent = Extent::Collapsed;
     }
@@ -189,7 +197,7 @@ impl Journal {
     /// noted so far, older than all that will be.
     #[must_use]
     pub fn mark(&self) -> u64 {
-        self.last
+        self.last.load(Relaxed)
     }
 
     /// Redis confirmed a write of `key` that was sent at `seq`, or refused it for
@@ -212,8 +220,7 @@ impl Journal {
     /// [`Journal::batch`] leaves the key out: its UNLINK would follow the write and undo it, acknowledged as it is.
     pub fn begin_write(&mut self, key: &Arc<[u8]>) -> u64 {
         *self.writes.entry(Arc::clone(key)).or_default() += 1;
-        self.last += 1;
-        self.last
+        self.next()
     }
 
     /// The write that was given `seq` may not have been carried out. It is noted as of when it was sent, so that a
@@ -230,8 +237,8 @@ impl Journal {
     pub fn postpone(&mut self, key: &Arc<[u8]>, seq: u64) {
         let waits = self.keys.get(&**key).is_some_and(|&noted| noted <= seq);
         if waits && !self.writes.contains_key(&**key) {
-            self.last += 1;
-            self.insert(Arc::clone(key), self.last);
+            let seq = self.next();
+            self.insert(Arc::clone(key), seq);
         }
     }
 
@@ -270,9 +277,9 @@ impl Journal {
             return None;
         }
         self.forget_entries();
-        self.last += 1;
-        self.extent = Extent::Wiping(self.last);
-        Some(self.last)
+        let seq = self.next();
+        self.extent = Extent::Wiping(seq);
+        Some(seq)
     }
 
     /// The wipe that began as `seq` is done. True if that ends the collapse; it
@@ -286,10 +293,9 @@ impl Journal {
     }
 
     /// Takes over from `other` what concerns single keys for which `goes` holds, and all patterns: they may cover such
-    /// keys. Numbers go on after the later of both, so that what was given out before stays comparable.
+    /// keys. Both must share their numbers.
     pub fn take_over(&mut self, other: &mut Self, goes: impl Fn(&[u8]) -> bool) {
-        self.last = self.last.max(other.last);
-        if other.collapsed() && !self.collapsed() {
+        if other.collapsed() {
             self.collapse();
         }
         for (pattern, _) in other.patterns.iter() {
@@ -310,7 +316,10 @@ impl Journal {
             }
             stays
         });
-        other.last = self.last;
+    }
+
+    fn next(&self) -> u64 {
+        self.last.fetch_add(1, Relaxed) + 1
     }
 
     fn insert(&mut self, key: Arc<[u8]>, seq: u64) {
@@ -357,7 +366,9 @@ mod tests {
 
     #[test]
     fn what_is_taken_over_keeps_its_numbers() {
-        let (mut from, mut to) = (Journal::new(), Journal::new());
+        let last = Arc::default();
+        let mut from = Journal::sharing(Arc::clone(&last));
+        let mut to = Journal::sharing(last);
         let (moved, stays) = (key(1), key(2));
         from.record(Arc::clone(&stays));
         let before = from.begin_write(&moved);
@@ -365,10 +376,14 @@ mod tests {
         let later = from.begin_write(&moved);
         from.record_pattern(b"p*"[..].into());
         to.record(key(3));
-        to.take_over(&mut from, |key| *key == *b"k1");
+        let same = (key(6), key(7));
+        from.record(Arc::clone(&same.0));
+        to.record(Arc::clone(&same.1));
+        to.take_over(&mut from, |key| *key == *b"k1" || *key == *b"k6");
         assert!(to.contains(&moved) && !from.contains(&moved) && from.contains(&stays));
         assert!(to.contains(b"pattern") && from.contains(b"pattern"));
-        assert_eq!(to.batch(0, 9).len(), 1, "a write of it is under way");
+        let due: Vec<_> = to.batch(0, 9).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(due, [key(3), same.0, same.1], "a write of k1 is under way");
         to.end_write(&moved);
         to.end_write(&moved);
         assert!(to.acknowledge(&moved, later), "sent after what is noted");

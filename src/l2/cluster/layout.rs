@@ -34,6 +34,8 @@ use crate::{
 const TROUBLED: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 /// How long at first lasts.
 const AT_FIRST: Duration = Duration::from_secs(15);
+/// How rarely while no node answers.
+const SELDOM: Duration = Duration::from_secs(5);
 /// How often at least it is asked for.
 const CALM: Duration = Duration::from_secs(300);
 /// How soon it is asked for again at most.
@@ -46,6 +48,7 @@ const ASKED: usize = 2;
 /// Asks for the layout whenever it may be another, as long as there is the cluster.
 pub(super) async fn keep(cluster: Weak<Cluster>) {
     let mut trouble: Option<Instant> = None;
+    let mut failures = 0;
     loop {
         let Some(strong) = cluster.upgrade() else {
             return;
@@ -63,6 +66,7 @@ pub(super) async fn keep(cluster: Weak<Cluster>) {
             Some(_) => TROUBLED.1,
             None => CALM,
         };
+        let pause = (pause * 2_u32.pow(failures)).min(SELDOM.max(pause));
         let (wanted, mut steps) = (Arc::clone(&strong.wanted), strong.steps());
         drop(strong);
         // A link that is lost is a step.
@@ -80,8 +84,9 @@ pub(super) async fn keep(cluster: Weak<Cluster>) {
         let Some(strong) = cluster.upgrade().filter(|_| asks && !is_idle) else {
             continue;
         };
-        strong.refresh().await;
+        let known = strong.refresh().await;
         drop(strong);
+        failures = if known { 0 } else { (failures + 1).min(5) };
         sleep(SPACING).await;
     }
 }
@@ -110,15 +115,38 @@ pub(in crate::l2) async fn learn(
         // No cluster, or one without slots yet.
         return Ok(());
     };
-    let id = commands::bytes(id).and_then(|id| String::from_utf8(id).ok());
-    let serves = tier
-        .cluster_found()
-        .greet(link, id.as_deref().unwrap_or_default(), &layout);
-    if serves {
+    let mut id = commands::bytes(id).and_then(|id| String::from_utf8(id).ok());
+    if id.is_none() {
+        id = ask_own_id(link, setting, connection).await?;
+    }
+    let cluster = tier.cluster_found();
+    let serves = cluster.greet(link, id.as_deref().unwrap_or_default(), &layout);
+    // A master without slots is there for those that are being moved to it.
+    if serves || !link.status.lock().server.replica {
         return Ok(());
     }
     let text = "this node serves no slots: another one is asked";
     Err(Refusal::new(Class::Role, LastError::new("EMOVED", text)))
+}
+
+/// Who the node is, where CLUSTER MYID is not to be had: by its own line in CLUSTER NODES.
+async fn ask_own_id(
+    link: &Arc<Link>,
+    setting: &Setting,
+    connection: &mut Connection,
+) -> Result<Option<String>, Refusal> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("CLUSTER").arg("NODES");
+    let replies = handshake::exchange(link, setting, connection, &pipeline).await?;
+    let text = replies.into_iter().next().and_then(commands::bytes);
+    let text = text.and_then(|text| String::from_utf8(text).ok());
+    let text = text.unwrap_or_default();
+    let mut lines = text.lines().map(|line| line.split(' '));
+    let own = lines.find_map(|mut words| {
+        let id = words.next()?;
+        words.nth(1)?.contains("myself").then(|| id.to_owned())
+    });
+    Ok(own)
 }
 
 fn host_of(endpoint: &str) -> String {
@@ -132,14 +160,17 @@ impl Cluster {
     /// A link reached the node of this id, which told the layout; whether it serves slots there.
     fn greet(self: &Arc<Self>, link: &Arc<Link>, id: &str, layout: &Layout) -> bool {
         let masters = layout.ranges.iter().map(|range| &range.master);
-        let node = masters.clone().find(|master| master.id == id).cloned();
+        let mut node = masters.clone().find(|master| master.id == id).cloned();
         {
             let routes = self.routes.read();
             let mut shards = routes.shards.iter();
             if let Some(shard) = shards.find(|shard| Arc::ptr_eq(&shard.link, link)) {
                 // A link that another node was meant for is of no use here.
                 let mut here = shard.spot.node.lock();
-                if here.is_none() {
+                if id.is_empty() && here.is_some() {
+                    // Nobody says who it is: it is where it is meant to be.
+                    node.clone_from(&here);
+                } else if here.is_none() {
                     here.clone_from(&node);
                 }
             }
@@ -189,6 +220,8 @@ impl Cluster {
         for (from, slots) in fences {
             self.release_after(&from, slots, Duration::ZERO);
         }
+        self.tell();
+        self.renew_subscription(layout);
     }
 
     /// The number of the shard that serves these slots at `node`: the one that is there; else one that is cut off from a
@@ -233,8 +266,8 @@ impl Cluster {
         self.shard_at(routes, node)
     }
 
-    /// Asks nodes for the layout, until one tells it: some that are in use, then every one that is known.
-    async fn refresh(self: &Arc<Self>) {
+    /// Asks nodes for the layout, until one tells it: some that are in use, then every one that is known. Whether one did.
+    async fn refresh(self: &Arc<Self>) -> bool {
         let mut links = self.links();
         links.retain(|link| link.state() == LinkState::Up);
         fastrand::shuffle(&mut links);
@@ -244,11 +277,13 @@ impl Cluster {
             if let Some(reply) = ask(&link).await
                 && self.took(reply, &host)
             {
-                return;
+                return true;
             }
         }
         let mut nodes: Vec<Endpoint> = self.routes.read().nodes.clone();
         nodes.extend(self.seeds.given.iter().cloned());
+        nodes.sort_by_key(ToString::to_string);
+        nodes.dedup();
         fastrand::shuffle(&mut nodes);
         let mut memory = Memory::default();
         let protocol = ProtocolVersion::RESP2;
@@ -261,9 +296,16 @@ impl Cluster {
             if let Some(reply) = reply
                 && self.took(reply, &host_of(&node.to_string()))
             {
-                return;
+                return true;
             }
         }
+        false
+    }
+
+    /// Subscribes anew if the node of the subscription is none of the cluster's any more.
+    fn renew_subscription(&self, layout: &Layout) {
+        let subscriber = &self.routes.read().shards[0].link.shared.subscriber;
+        subscriber.leave_unless(|place| layout.nodes.iter().any(|node| node.to_string() == place));
     }
 
     /// Whether an answer was a layout, which counts from now on.

@@ -18,7 +18,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -36,15 +36,19 @@ use super::{
     Link, Setting,
     dialer::{DialError, Locate},
     inquiry::Asker,
-    port::{Failure, Operation, Request, once},
+    port::{Failure, Late, Operation, Request, once},
     tier::{Tier, slot_of_request},
 };
 use crate::{clock, config::Endpoint};
 
 /// How often an operation is sent to yet another node.
 const MAX_TRIES: u32 = 16;
+/// How long a master without slots is kept to which slots are being moved.
+const ASKED_MS: u64 = 60_000;
 /// Redirected more often than this, a slot waits a little: its masters do not agree yet.
 const PATIENT_TRIES: u32 = 2;
+/// How often it is looked who waits longer than its deadline.
+const WATCH_MS: u64 = 25;
 /// How long it waits.
 const REST: Duration = Duration::from_millis(25);
 
@@ -90,6 +94,8 @@ impl Node {
             self.id == other.id
         } else {
             self.endpoint == other.endpoint
+                || self.alias.as_ref() == Some(&other.endpoint)
+                || other.alias.as_ref() == Some(&self.endpoint)
         }
     }
 }
@@ -109,6 +115,8 @@ impl Locate for Spot {
 struct Shard {
     link: Arc<Link>,
     spot: Arc<Spot>,
+    /// When something was asked there that belongs elsewhere still.
+    asked_at: Arc<AtomicU64>,
 }
 
 /// What waits for a slot that is being given over.
@@ -162,11 +170,13 @@ impl Cluster {
         setting: Setting,
         runtime: &Handle,
     ) -> Arc<Self> {
+        slots::prepare();
         // Its slots are known once it owns some.
         first.settle_in(String::new());
         let shard = Shard {
             link: first,
             spot: Arc::clone(&seeds),
+            asked_at: Arc::default(),
         };
         let cluster = Arc::new(Self {
             tier,
@@ -250,6 +260,13 @@ impl Cluster {
         routes.shard(slot).link.port.submit(operation)
     }
 
+    /// Tells the mode, which may be another with links that are gone.
+    fn tell(&self) {
+        if let Some(tier) = self.tier.upgrade() {
+            tier.tell_mode("the layout of the cluster changed".to_owned(), None);
+        }
+    }
+
     /// The layout may be another than is known.
     pub(super) fn doubt(&self) {
         self.wanted.notify_one();
@@ -275,6 +292,7 @@ impl Cluster {
             let node = Node {
                 id: String::new(),
                 endpoint,
+                alias: None,
             };
             let Some(to) = self.shard_at(&mut routes, &node) else {
                 drop(routes);
@@ -313,6 +331,7 @@ impl Cluster {
             let node = Node {
                 id: String::new(),
                 endpoint,
+                alias: None,
             };
             if let Some(held) = routes.held.get_mut().get_mut(&slot) {
                 held.redirected.push(operation);
@@ -328,7 +347,8 @@ impl Cluster {
                     request: as_raw(operation.request),
                     ..operation
                 };
-                let link = &routes.shards[usize::from(to)].link;
+                let Shard { link, asked_at, .. } = &routes.shards[usize::from(to)];
+                asked_at.store(clock::now(), SeqCst);
                 link.port.submit_all(vec![asking, alone])
             } else {
                 vec![operation]
@@ -387,7 +407,8 @@ impl Cluster {
         }
     }
 
-    /// Lets go of what waits for `slots` once all that is queued for `from` now has ended, and `rest` has passed.
+    /// Lets go of what waits for `slots` once all that is queued for `from` now has been answered, however late, or its link
+    /// is gone, and `rest` has passed. Who waits longer than its deadline is told so.
     fn release_after(self: &Arc<Self>, from: &Arc<Link>, slots: Vec<u16>, rest: Duration) {
         let (cluster, from) = (Arc::clone(self), Arc::clone(from));
         let (done, ended) = oneshot::channel();
@@ -395,17 +416,35 @@ impl Cluster {
         let fence = Operation {
             request: Request::Raw(redis::cmd("PING")),
             deadline: clock::now() + timeout,
-            settle: once(move |_| {
-                let _ = done.send(());
+            settle: Box::new(move |reply| {
+                let late = move |_| {
+                    let _ = done.send(());
+                };
+                if reply == Err(Failure::Timeout) {
+                    return Some(Box::new(late) as Late);
+                }
+                late(reply);
+                None
             }),
             tries: 0,
         };
         // Not under the lock: what is refused may ask for routes.
         self.runtime.spawn(async move {
-            refuse(from.port.submit(fence).into_iter().collect());
+            refuse(from.port.submit_behind(fence).into_iter().collect());
             from.port.wake();
-            let _ = ended.await;
-            sleep(rest).await;
+            let answered = async {
+                let _ = ended.await;
+                sleep(rest).await;
+            };
+            tokio::pin!(answered);
+            loop {
+                let next = cluster.expire(&slots);
+                let pause = next.saturating_sub(clock::now());
+                tokio::select! {
+                    () = &mut answered => break,
+                    () = sleep(Duration::from_millis(pause.max(1))) => (),
+                }
+            }
             cluster.release(&slots);
         });
     }
@@ -428,6 +467,34 @@ impl Cluster {
         }
         self.wake();
         refuse(refused);
+        self.tell();
+    }
+
+    /// Ends those who wait for `slots` longer than their deadlines; when the next of them will have.
+    fn expire(&self, slots: &[u16]) -> u64 {
+        let now = clock::now();
+        let (mut late, mut next) = (Vec::new(), now + WATCH_MS);
+        {
+            let routes = self.routes.read();
+            let mut held = routes.held.lock();
+            for slot in slots {
+                let Some(held) = held.get_mut(slot) else {
+                    continue;
+                };
+                for list in [&mut held.redirected, &mut held.waiting] {
+                    let is_late = |operation: &Operation| operation.deadline <= now;
+                    let (over, rest): (Vec<_>, Vec<_>) =
+                        std::mem::take(list).into_iter().partition(is_late);
+                    late.extend(over);
+                    *list = rest;
+                    next = list.iter().map(|each| each.deadline).fold(next, u64::min);
+                }
+            }
+        }
+        for operation in late {
+            operation.refuse(Failure::Timeout);
+        }
+        next
     }
 
     /// The number of the shard at a node, which is made if there is none.
@@ -444,8 +511,14 @@ impl Cluster {
         let link = tier.link_to(&spot, node.endpoint.to_string());
         // Its slots are known once it owns some.
         link.settle_in(String::new());
+        link.port.deafen(clock::now());
         tell_of_patterns(routes, &link);
-        routes.shards.push(Shard { link, spot });
+        let asked_at = Arc::default();
+        routes.shards.push(Shard {
+            link,
+            spot,
+            asked_at,
+        });
         u16::try_from(routes.shards.len() - 1).ok()
     }
 }
@@ -485,7 +558,15 @@ fn retire_idle(routes: &mut Routes) {
             *used = true;
         }
     }
-    if !used.contains(&true) || used.iter().all(|used| *used) {
+    if !used.contains(&true) {
+        return;
+    }
+    let now = clock::now();
+    for (shard, used) in routes.shards.iter().zip(&mut used) {
+        let asked_at = shard.asked_at.load(SeqCst);
+        *used |= shard.link.port.is_busy() || (asked_at != 0 && now < asked_at + ASKED_MS);
+    }
+    if used.iter().all(|used| *used) {
         return;
     }
     let mut numbers = Vec::new();

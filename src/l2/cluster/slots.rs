@@ -1,5 +1,7 @@
 //! Slots: which of a cluster's 16,384 a key is in, and who serves them, by the answer to CLUSTER SLOTS. Pure.
 
+use std::sync::LazyLock;
+
 use redis::Value;
 
 use crate::{config::Endpoint, l2::commands};
@@ -47,17 +49,32 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
-/// A text that puts a key into `slot` when it stands in braces.
-#[must_use]
-pub fn tag_of(slot: u16) -> String {
+/// For each slot a number whose digits are in it.
+static TAGS: LazyLock<Box<[u32]>> = LazyLock::new(|| {
+    let mut tags = vec![None; usize::from(SLOTS)];
+    let mut left = SLOTS;
     let mut number = 0_u32;
-    loop {
-        let tag = number.to_string();
-        if slot_of(tag.as_bytes()) == slot {
-            return tag;
+    while left > 0 {
+        let slot = slot_of(number.to_string().as_bytes());
+        let tag = &mut tags[usize::from(slot)];
+        if tag.is_none() {
+            *tag = Some(number);
+            left -= 1;
         }
         number += 1;
     }
+    tags.into_iter().map(Option::unwrap_or_default).collect()
+});
+
+/// Finds the tags, which takes some milliseconds once in a process.
+pub(super) fn prepare() {
+    LazyLock::force(&TAGS);
+}
+
+/// A text that puts a key into `slot` when it stands in braces.
+#[must_use]
+pub fn tag_of(slot: u16) -> String {
+    TAGS[usize::from(slot)].to_string()
 }
 
 /// A node.
@@ -67,6 +84,8 @@ pub struct Node {
     pub id: String,
     /// Where it is.
     pub endpoint: Endpoint,
+    /// The same by its address, where `endpoint` has a name.
+    pub alias: Option<Endpoint>,
 }
 
 /// Slots in a row, and who serves them.
@@ -134,12 +153,19 @@ fn read_node(value: Value, asked: &str, by_name: bool) -> Option<Node> {
     let port = commands::integer(&parts.next()?).and_then(|port| u16::try_from(port).ok())?;
     let id = parts.next().and_then(text).unwrap_or_default();
     let named = by_name.then(|| parts.next().and_then(host_name)).flatten();
-    let host = named.or_else(|| host.filter(|host| !host.is_empty() && host != "?"));
-    Some(Node {
-        id,
-        endpoint: Endpoint::Tcp {
-            host: host.unwrap_or_else(|| asked.to_owned()),
-            port,
+    let at = |host: String| Endpoint::Tcp { host, port };
+    let host = host.filter(|host| !host.is_empty() && host != "?");
+    let address = at(host.unwrap_or_else(|| asked.to_owned()));
+    Some(match named {
+        Some(name) => Node {
+            id,
+            endpoint: at(name),
+            alias: Some(address),
+        },
+        None => Node {
+            id,
+            endpoint: address,
+            alias: None,
         },
     })
 }
@@ -269,7 +295,9 @@ mod tests {
             (8_192, 16_383)
         );
         let layout = Layout::read(reply(), "asked", true).expect("a layout");
-        assert_eq!(layout.ranges[0].master.endpoint, at("a.example", 1));
+        let master = &layout.ranges[0].master;
+        assert_eq!(master.endpoint, at("a.example", 1));
+        assert_eq!(master.alias, Some(at("10.0.0.1", 1)));
         assert_eq!(Layout::read(Value::Nil, "asked", true), None);
     }
 

@@ -14,7 +14,7 @@ use crate::{
         commands,
         port::{Failure, Late, Reply},
     },
-    resilience::gate::Kind,
+    resilience::{gate::Kind, journal::Journal},
 };
 
 /// How often the journal is drained.
@@ -65,14 +65,21 @@ impl Serving<'_> {
         let deadline = now + self.setting.config.l2.timeout_ms();
         for (key, _) in due {
             let unlink = commands::unlink(&[&key]);
-            let seq = self.link.journal.lock().begin_write(&key);
+            let seq = self.link.with_journal(&self.setting.tier, &key, |journal| {
+                journal.begin_write(&key)
+            });
             let (link, setting) = (Arc::clone(self.link), self.setting.clone());
             let drained = Arc::clone(&self.drained);
             let settle = Box::new(move |reply: Reply| -> Option<Late> {
                 let end = move |reply: Reply| {
                     link.heard_of_write(Kind::Deletion, &reply);
                     let is_done = done_for_good(&reply);
-                    link.end_write(&key, seq, is_done);
+                    link.with_journal(&setting.tier, &key, |journal| {
+                        journal.end_write(&key);
+                        if is_done {
+                            journal.acknowledge(&key, seq);
+                        }
+                    });
                     if let Err(Failure::Refused(error)) = &reply {
                         barrier::tell_of_refusal(&link, &setting, error, !is_done);
                     }
@@ -80,7 +87,8 @@ impl Serving<'_> {
                         drained.some.store(true, Relaxed);
                     } else if matches!(reply, Err(Failure::Refused(_))) {
                         drained.refused.store(true, Relaxed);
-                        link.postpone(&key, seq);
+                        let postpone = |journal: &mut Journal| journal.postpone(&key, seq);
+                        link.with_journal(&setting.tier, &key, postpone);
                     }
                 };
                 if reply == Err(Failure::Timeout) {

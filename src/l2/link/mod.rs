@@ -298,10 +298,10 @@ impl<'a> Serving<'a> {
         if matches!(end, End::Closed(_) | End::Memory) {
             self.wait_for_replies().await;
         }
+        self.stop_hearing(&end);
         if self.connection.subscribes {
             self.link.shared.subscriber.end();
         }
-        self.stop_hearing(&end);
         self.link.port.end_generation();
         self.settle_ready();
         refuse_queued(self.link, &Failure::Disconnected);

@@ -106,7 +106,9 @@ impl Story {
             tier: Weak::new(),
             listener: Arc::<Ear>::clone(&ear),
         };
-        supervisor::start(&Handle::current(), Arc::clone(&link), controls, setting);
+        let memory_mode = setting.config.memory_mode;
+        let runtime = Handle::current();
+        supervisor::start(&runtime, Arc::clone(&link), controls, setting, memory_mode);
         Self {
             server,
             link,

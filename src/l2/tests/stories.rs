@@ -131,11 +131,20 @@ async fn a_write_whose_reply_comes_late_leaves_the_journal_without_another_comma
     server.freeze(true);
     let (ended, late) = story.ask(Request::Write(unlink("t:k"), vec![Arc::clone(&key)]));
     assert_eq!(ended.await.unwrap(), Err(Failure::Timeout));
-    story.link.doubt_write(&key, seq);
+    {
+        let mut journal = story.link.journal.lock();
+        journal.record_write(&key, seq);
+        story.link.port.note_journal(&journal);
+    }
     pass(600).await;
     server.freeze(false);
     assert_eq!(late.await.unwrap(), Ok(Said::Int(0)));
-    story.link.end_write(&key, seq, true);
+    {
+        let mut journal = story.link.journal.lock();
+        journal.end_write(&key);
+        journal.acknowledge(&key, seq);
+        story.link.port.note_journal(&journal);
+    }
     pass(1_000).await;
     assert_eq!(story.link.port.journaled(), 0);
     let asked = server.take_asked();

@@ -41,6 +41,8 @@ pub(super) fn read_files(tls: &Tls) -> Result<Tls, CacheError> {
             return Ok(text.to_owned());
         }
         fs::read_to_string(text).map_err(|error| {
+            // What looks like a path may be a key.
+            let text = if option == "key" { "its file" } else { text };
             expected(
                 option,
                 "PEM text or a file with it",
