@@ -53,8 +53,8 @@ for (const way of ['tracking', 'pubsub']) {
       ]
       for (const change of changes) {
         await a.set('k', 1)
-        await until(async () => (await b.get('k')) === 1)
-        assert.equal(b.peek('k'), 1)
+        // What a pattern removed before may be dropped a moment later.
+        await until(async () => (await b.get('k')) === 1 && b.peek('k') === 1)
         await change()
         await until(() => b.peek('k') === undefined)
       }
