@@ -117,10 +117,10 @@ describe('a cluster of three masters', () => {
     const registers = tags.flatMap((tag) => names(10).map((name) => `{${tag}}${name}`))
     const written = new Map(registers.map((key) => [key, 0]))
     await cache.setMany([...written], { strict: true })
-    let going = true
+    const end = new AbortController()
     const problems = []
     const work = registers.map(async (key) => {
-      while (going) {
+      while (!end.signal.aborted) {
         try {
           const next = written.get(key) + 1
           // The second is sent while the first is on its way, wherever that leads.
@@ -148,7 +148,7 @@ describe('a cluster of three masters', () => {
         await cluster.move(slot, cluster.shards[from], cluster.shards[to], { pause: 5 })
       }
     }
-    going = false
+    end.abort()
     await Promise.all(work)
     const total = [...written.values()].reduce((sum, value) => sum + value, 0)
     t.diagnostic(`${total} rounds of writes and reads, ${problems.length} problems`)
