@@ -4,7 +4,6 @@ const assert = require('node:assert/strict')
 const { performance } = require('node:perf_hooks')
 const { describe, test } = require('node:test')
 const { openCache, ownNamespace } = require('./support/cache.js')
-const { makeCertificates } = require('./support/certs.js')
 const { startSentinels, switched } = require('./support/sentinels.js')
 const { eventOf, steadily, until } = require('./support/wait.js')
 
@@ -26,21 +25,6 @@ describe('the master that sentinels name', () => {
     await cache.set('k', 1, { strict: true })
     assert.equal(await all.master.command('DBSIZE'), 1)
     assert.equal(cache.health().cache.l2.state, 'up')
-  })
-
-  test('is found with TLS and passwords of its own and of the sentinels', async (t) => {
-    const tls = makeCertificates()
-    const all = await startSentinels(t, { tls, masterPassword: 'for-the-master', password: 'for-sentinels' })
-    const secure = { ca: tls.authority.cert, servername: 'localhost' }
-    const cache = open(t, all, {
-      tls: secure,
-      password: 'for-the-master',
-      sentinelTLS: secure,
-      sentinelPassword: 'for-sentinels',
-    })
-    await cache.ready()
-    await cache.set('k', 1, { strict: true })
-    assert.equal(await all.master.command('DBSIZE'), 1)
   })
 
   test('is not there under another name, and that is said', async (t) => {

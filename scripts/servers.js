@@ -23,6 +23,7 @@ const FILES = [
   'servers',
   'contract',
   'coherence',
+  'cluster',
   'recovery',
   'frugal',
   'degradation',

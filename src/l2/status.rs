@@ -68,7 +68,10 @@ impl Server {
             total_keys: keys.or(total_commands.map(|_| 0)),
             loading: field("loading").is_some_and(|text| text.trim() == "1"),
             replica: field("role").is_some_and(|text| text.trim() == "slave"),
-            cluster: field("redis_mode").is_some_and(|text| text.trim() == "cluster"),
+            // As Redis and as Valkey call it.
+            cluster: field("redis_mode")
+                .or_else(|| field("server_mode"))
+                .is_some_and(|text| text.trim() == "cluster"),
         }
     }
 }
@@ -184,6 +187,14 @@ mod tests {
         assert_eq!(Server::parse(INFO, 10).total_keys, Some(4));
         assert_eq!(Server::parse(INFO, 1).total_keys, Some(0));
         assert_eq!(Server::parse("", 0), Server::default());
+    }
+
+    #[test]
+    fn info_tells_a_node_of_a_cluster() {
+        for mode in ["redis_mode", "server_mode"] {
+            assert!(Server::parse(&format!("{mode}:cluster\r\n"), 0).cluster);
+            assert!(!Server::parse(&format!("{mode}:standalone\r\n"), 0).cluster);
+        }
     }
 
     #[test]
