@@ -13,6 +13,7 @@ const { ownSeed } = require('./support/random.js')
 const own = { by: 'get', who: 0 }
 const other = { by: 'get', who: 1 }
 const deaf = { ...other, healthy: false }
+const last = { by: 'get', who: 2, healthy: false, lastHeard: 1_500 }
 const later = { ...other, epoch: 2 }
 const weak = { strict: false }
 const failed = { ok: false }
@@ -59,6 +60,8 @@ describe('of a read', () => {
     ['of what was deleted', { changes: deleted, reads: [[1, 2_000, other]] }, /stale by 99\d ms/],
     ['by a process that is deaf', { changes: two, reads: [[1, 2_000, deaf]] }],
     ['by a process that was deaf for too long', { changes: two, reads: [[1, 40_000, deaf]] }, /older by/],
+    ['by a process that was deaf for a minute', { changes: two, reads: [[1, 60_000, last]] }],
+    ['by one that was deaf for longer', { changes: two, reads: [[1, 70_000, last]] }, /after it heard last/],
     ['that a stall held up', { changes: two, reads: [[1, 2_000, other]], timeline: stalled }],
     ['long after a stall', { changes: two, reads: [[1, 4_000, other]], timeline: stalled }, /stale by 1100/],
     ['of what a failover brought back', { changes: two, reads: [[1, 9_000, own]], timeline: failedOver }],

@@ -2,7 +2,8 @@
 
 // The oracle of coherence: three processes with two threads each share registers, whose versions only grow, under random faults. No
 // reader goes backwards, nothing is older than the stated bounds, and once the faults are over no deleted key is back and all that was
-// acknowledged is there. `ORACLE_SECONDS` makes it longer, `SEED` repeats its faults.
+// acknowledged is there. `ORACLE_SECONDS` makes it longer, `SEED` repeats its faults, `ORACLE_KEEP` is a folder for
+// what was noted in a run that has complaints.
 
 const assert = require('node:assert/strict')
 const { test } = require('node:test')

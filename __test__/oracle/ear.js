@@ -7,15 +7,15 @@ const { now } = require('./registers.js')
 
 /** `look()` answers `{ number, healthy }` of now; each epoch that begins goes to `log`. */
 function earOf(cache, way, log) {
-  let epoch = { number: 0, token: '', healthy: false }
+  let epoch = { number: 0, token: '', hears: false, healthy: false }
   return {
     look() {
       const { status, cache: figures } = cache.health()
       const { state, reconnects, invalidation } = figures.l2
       const token = [figures.mode, state, reconnects, invalidation.mode, invalidation.losses].join(' ')
       if (token === epoch.token) return epoch
-      const healthy = status === 'healthy' && invalidation.mode === way
-      epoch = { number: epoch.number + 1, token, healthy }
+      const hears = invalidation.mode === way
+      epoch = { number: epoch.number + 1, token, hears, healthy: hears && status === 'healthy' }
       log.note({ is: 'epoch', at: now(), ...epoch })
       return epoch
     },

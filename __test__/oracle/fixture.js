@@ -30,11 +30,11 @@ function historyOf(changes) {
   return history
 }
 
-/** What the rules say of reads `[version, at, { who, by, epoch, healthy }]`. */
+/** What the rules say of reads `[version, at, { who, by, epoch, healthy, lastHeard }]`. */
 function verdictOn({ changes, reads, timeline = new Timeline() }) {
   const history = historyOf(changes)
   const rules = new Rules({ ...ROUND, history, timeline })
-  return reads.flatMap(([version, at, { who, by, epoch = 1, healthy = true }]) =>
+  return reads.flatMap(([version, at, { who, by, epoch = 1, healthy = true, lastHeard = Infinity }]) =>
     rules.judge({
       key: KEY,
       version,
@@ -43,7 +43,7 @@ function verdictOn({ changes, reads, timeline = new Timeline() }) {
       from: at,
       to: at + 1,
       who: { process: who, incarnation: 1, thread: 0 },
-      epoch: { number: epoch, at: 0, healthy, token: '' },
+      epoch: { number: epoch, at: 0, healthy, lastHeard, token: '' },
     }),
   )
 }

@@ -41,7 +41,11 @@ class Member {
     })
     this.#child = child
     running.add(child)
-    child.once('exit', () => running.delete(child))
+    child.once('exit', (code, signal) => {
+      running.delete(child)
+      for (const { reject } of this.#asked.values())
+        reject(new Error(`process ${this.index} ended with ${code ?? signal}`))
+    })
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (this.printed += text))
     let begun = 0
     await new Promise((resolve, reject) => {
@@ -76,7 +80,7 @@ class Member {
         clearTimeout(late)
         resolve(results)
       }
-      this.#asked.set(id, { results: [], missing: THREADS, resolve: settle })
+      this.#asked.set(id, { results: [], missing: THREADS, resolve: settle, reject })
       this.#child.send({ id, type, ...more })
     })
   }

@@ -10,10 +10,10 @@ const path = require('node:path')
 const BATCH = 16_384
 
 /**
- * @typedef {{ is: 'sent', key: string, version: number, change: 'set' | 'delete', strict: boolean, at: number, healthy: boolean }} Sent
+ * @typedef {{ is: 'sent', key: string, version: number, change: 'set' | 'delete', by: string, strict: boolean, at: number, healthy: boolean }} Sent
  * @typedef {{ is: 'done', keys: string[], version: number, at: number, ok: boolean, healthy: boolean }} Done `ok`: it resolved
  * @typedef {{ is: 'read', reader: number, key: string, version: number, by: string, from: number, to: number, epoch: number | null }} Read
- * @typedef {{ is: 'epoch', number: number, at: number, healthy: boolean, token: string }} Epoch
+ * @typedef {{ is: 'epoch', number: number, at: number, hears: boolean, healthy: boolean, token: string }} Epoch
  * @typedef {{ is: 'wrong', at: number, text: string }} Wrong
  */
 
@@ -53,8 +53,8 @@ function* recordsOf(file) {
 
 /** A change of a key, by all that is known of it: `end` is when it was known to have ended, Infinity if never. */
 function changeOf(record, who) {
-  const { key, version, change, strict, at, healthy } = record
-  return { key, version, change, strict, at, end: Infinity, ok: false, healthy, who }
+  const { key, version, change, by, strict, at, healthy } = record
+  return { key, version, change, by, strict, at, end: Infinity, ok: false, healthy, who }
 }
 
 class History {
@@ -68,11 +68,15 @@ class History {
   /** Takes in what one thread wrote. */
   take(records, who) {
     const epochs = new Map()
+    let lastHeard
     for (const record of records) {
       if (record.is === 'sent') this.#take(changeOf(record, who))
       else if (record.is === 'done') this.#end(record)
-      else if (record.is === 'epoch') epochs.set(record.number, record)
-      else if (record.is === 'read')
+      else if (record.is === 'epoch') {
+        // When it heard last: until the first epoch in which it does not.
+        if (epochs.get(record.number - 1)?.hears) lastHeard = record.at
+        epochs.set(record.number, { ...record, lastHeard: record.hears ? Infinity : lastHeard })
+      } else if (record.is === 'read')
         this.reads.push({ ...record, who, epoch: record.epoch === null ? null : epochs.get(record.epoch) })
       else this.wrong.push({ ...record, who })
     }

@@ -27,7 +27,8 @@ const FAULTS = {
 
 /** Lets one thing happen to one process. */
 async function strikeProcess(run) {
-  const [name, member] = [oneOf(run.random, Object.keys(FAULTS)), oneOf(run.random, run.members)]
+  const members = run.members.filter(({ index }) => index !== run.world.away)
+  const [name, member] = [oneOf(run.random, Object.keys(FAULTS)), oneOf(run.random, members)]
   const end = run.timeline.begin('faults', { name: `process ${member.index} ${name}` })
   await FAULTS[name](run, member)
   end()

@@ -20,9 +20,11 @@ class Rules {
   #run
   /** The newest version by reader, key and epoch. */
   #newest = new Map()
-  /** Reads that the strictest bound was held against, and how old the oldest were beyond what was changed. */
+  /** Reads that the strictest bound was held against, and for how long those that were old had been. */
   judged = 0
   ages = []
+  /** For how long the oldest had been replaced that was read at all. */
+  oldest = 0
 
   constructor(run) {
     this.#run = run
@@ -30,7 +32,7 @@ class Rules {
 
   /** What is wrong with a read; empty if nothing is. Reads of one reader are to be asked about in their order. */
   judge(read) {
-    const rules = [this.#exists, this.#backwards, this.#own, this.#stale, this.#old]
+    const rules = [this.#exists, this.#backwards, this.#own, this.#stale, this.#deaf, this.#old]
     return rules.map((rule) => rule.call(this, read)).filter(Boolean)
   }
 
@@ -116,16 +118,25 @@ class Rules {
   }
 
   /**
-   * (b) Whatever happened, nothing is served from L1 longer than its time there, `l1.ttl`; with tracking 60 s at most.
+   * (b) With tracking, once the link is lost, L1 serves what it held for 60 s at most. Only from then on: what it held through an
+   * earlier loss, and was not asked for since, is as old as its life in L1 allows.
    */
+  #deaf(read) {
+    if (this.#run.way !== 'tracking' || !(read.epoch?.lastHeard < read.from)) return undefined
+    const newer = this.#superseded(read)
+    const deaf = read.from - read.epoch.lastHeard
+    return newer !== undefined && deaf > DEAF_MS + NOTICE_MS
+      ? this.#told(read, `served ${deaf.toFixed(0)} ms after it heard last, ${wordsOf(newer, read)}`)
+      : undefined
+  }
+
+  /** (b) Whatever happened, nothing is served from L1 for longer than its time there, `l1.ttl`. */
   #old(read) {
     const newer = this.#superseded(read)
     if (newer === undefined) return undefined
-    const { way, l1Ttl } = this.#run
-    const ttl = l1Ttl[read.who.process]
-    const most = way === 'pubsub' ? ttl : Math.min(ttl, DEAF_MS)
     const age = read.from - newer.end
-    return age > most + NOTICE_MS
+    this.oldest = Math.max(this.oldest, age)
+    return age > this.#run.l1Ttl[read.who.process] + NOTICE_MS
       ? this.#told(read, `older by ${age.toFixed(0)} ms than anything may be, ${wordsOf(newer, read)}`)
       : undefined
   }

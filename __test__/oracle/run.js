@@ -2,18 +2,17 @@
 
 // One run of the oracle: a world, the processes that share registers in it, one fault after the other, and in the end the judgement.
 
+const fs = require('node:fs')
+const path = require('node:path')
 const { setTimeout: pause } = require('node:timers/promises')
-const { Cache } = require('evenkeel')
 const { temporaryFolder } = require('../support/child.js')
 const { between, generator } = require('../support/random.js')
-const { until } = require('../support/wait.js')
 const { Member } = require('./fleet.js')
 const { History } = require('./history.js')
+const { figuresOf, judgeReads, lastLook, storyOf } = require('./judgement.js')
 const { strikeProcess } = require('./process-faults.js')
-const { PROCESSES, THREADS, allKeys, now } = require('./registers.js')
-const { Rules } = require('./rules.js')
+const { allKeys, now } = require('./registers.js')
 const { Timeline } = require('./timeline.js')
-const { disagreements, expectationOf, problemsOf } = require('./truth.js')
 
 /** How long L1 keeps something, process by process: within a short run, within a long one, and longer. */
 const L1_TTL = [2_000, 20_000, 600_000]
@@ -24,8 +23,8 @@ const PROCESS_QUIET_MS = [1_500, 9_000]
 /** How long a fault lasts, in runs of a minute and in longer ones. */
 const FAULT_MS = { short: [100, 1_500], long: [200, 6_000] }
 const LONG_S = 60
-/** How soon all that must be readable is, once every cache has settled. */
-const AGREE_MS = 5_000
+/** How long a process is cut off in a very long run: longer than it may serve what it held. */
+const AWAY = { ms: 75_000, process: 2, least: 200 }
 
 const shuffled = (random, list) =>
   list
@@ -38,10 +37,23 @@ function* order(random, faults) {
   for (;;) yield* shuffled(random, faults)
 }
 
+/** Cuts off the process whose L1 keeps things for longest, while everything else goes on. */
+async function cutOff({ world, timeline }) {
+  const over = timeline.begin('faults', { name: `process ${AWAY.process} is cut off for long` })
+  const end = await world.cutOff(AWAY.process)
+  const passed = pause(AWAY.ms)
+  return async () => {
+    await passed
+    await end()
+    over()
+  }
+}
+
 async function worldFaults(run, end) {
   const { world, timeline, random, seconds, start } = run
   const lengths = FAULT_MS[seconds >= LONG_S ? 'long' : 'short']
-  const names = order(random, run.faults ?? world.constructor.faults)
+  const names = order(random, world.constructor.faults)
+  const comesBack = seconds >= AWAY.least && world.cutOff ? (await cutOff(run))() : undefined
   while (now() < end) {
     const ms = between(random, ...lengths)
     const { value: name } = names.next()
@@ -50,6 +62,7 @@ async function worldFaults(run, end) {
     over()
     await pause(between(random, ...QUIET_MS))
   }
+  await comesBack
 }
 
 async function processFaults(run, end) {
@@ -57,143 +70,91 @@ async function processFaults(run, end) {
   for (await wait(); now() < end; await wait()) await strikeProcess(run)
 }
 
-/** What each process finds under `keys`: `{ where, process, versions }`. */
-async function found(members, keys) {
-  const answers = await Promise.all(members.map((member) => member.ask('audit', { keys })))
-  return answers.flatMap((threads, process) =>
-    threads.map((versions, thread) => ({ where: `process ${process} thread ${thread}`, process, versions })),
-  )
+/** Keeps the notes of a run for whoever asked for them: `ORACLE_KEEP` is a folder. */
+function keep(folder, seed, more) {
+  if (process.env.ORACLE_KEEP === undefined) return
+  const kept = path.join(process.env.ORACLE_KEEP, `oracle-${seed}`)
+  fs.cpSync(folder, kept, { recursive: true })
+  fs.writeFileSync(path.join(kept, 'run.json'), JSON.stringify(more))
 }
 
-/** The last changes of a register in words. */
-function lastOf(changes, start) {
-  const seconds = (at) => ((at - start) / 1_000).toFixed(3)
-  const words = changes.slice(-3).map(({ version, change, strict, ok, at, end, who }) => {
-    const how = `${strict ? 'strict ' : ''}${change} ${version} of ${who.process}.${who.incarnation}.${who.thread}`
-    return `${how} ${seconds(at)} to ${seconds(end)} s ${ok ? 'resolved' : 'rejected'}`
-  })
-  return `the last changes: ${words.join(', ')}`
+/** What a process is started with. */
+function settingsOf({ world, folder, seed, start, way, ways, common }, process) {
+  const cache = { ...common, invalidation: ways[process] ?? way, l1: { ttl: L1_TTL[process] } }
+  return { process, folder, seed, start, cache: { ...cache, redis: world.redisOf(process) } }
 }
 
-/** All that is not as it must be, by the processes and by Redis itself, in the words of a cache without an L1. */
-async function truths(run, fresh, keys) {
-  const { members, history, timeline, shardOf } = run
-  const inRedis = (await fresh.getMany(keys, { strict: true })).map((value) => value?.version ?? 0)
-  const views = await found(members, keys)
-  return keys.flatMap((key, at) => {
-    const changes = history.changes.get(key)
-    const l1s = views.map(({ where, process, versions }) => ({
-      where,
-      process,
-      version: versions?.[at] ?? 0,
-    }))
-    const all = [...l1s, { where: 'Redis', version: inRedis[at] }]
-    const expectation = expectationOf(changes, shardOf(key), timeline)
-    const problems = [
-      ...problemsOf(key, changes, expectation, all),
-      ...disagreements(key, changes, inRedis[at], l1s, run),
-    ]
-    return problems.map((text) => `${text}; ${lastOf(changes, run.start)}`)
-  })
-}
-
-/** Rule (c): what is wrong with the registers once nothing goes wrong any more and every cache has settled. */
-async function lastLook(run, cacheOptions, keys) {
-  const fresh = new Cache({ ...cacheOptions, redis: run.world.redis, name: undefined, l1: false })
-  let problems = []
-  try {
-    await fresh.ready()
-    const areNone = async () => (problems = await truths(run, fresh, keys)).length === 0
-    await until(areNone, { timeout: AGREE_MS }).catch((error) => {
-      if (problems.length === 0) throw error
-    })
-  } finally {
-    await fresh.close()
-  }
-  return problems
-}
-
-function judgeReads(run) {
-  const rules = new Rules(run)
-  const complaints = run.history.reads.flatMap((read) => rules.judge(read))
-  return { rules, complaints }
-}
-
-/**
- * Runs for `seconds` in the world that `World.start` begins, with `way` as the processes' way to hear; `faults` are the names of those that
- * happen (all by default), `ways` the way of each process where they differ. Answers
- * `{ complaints, story, figures }`.
- */
-async function runOracle(t, { World, way, seconds, seed, ways = [], faults, calm = false }) {
-  const namespace = `oracle-${process.pid}-${seed}`
+async function prepare(t, { World, seed, ways = [], ...options }) {
+  const namespace = `oracle-${seed}`
   const world = await World.start(t, `${namespace}:`)
-  const folder = temporaryFolder('evenkeel-oracle')
-  const [random, start, timeline] = [generator(seed), now(), new Timeline()]
-  const common = { namespace, name: 'oracle', l2: { ttl: L2_TTL } }
-  const settingsOf = (process) => ({
-    process,
-    folder,
+  const run = {
+    ...options,
+    world,
     seed,
-    start,
-    cache: {
-      ...common,
-      redis: world.redisOf(process),
-      invalidation: ways[process] ?? way,
-      l1: { ttl: L1_TTL[process] },
-    },
-  })
-  const members = Array.from({ length: PROCESSES }, (_, process) => new Member(settingsOf(process)))
-  t.after(() => Promise.all(members.map((member) => member.kill())))
-  const run = { world, members, timeline, random, seconds, start, way, faults, l1Ttl: L1_TTL }
-  run.shardOf = (key) => world.shardOf(key)
+    ways,
+    common: { namespace, name: 'oracle', l2: { ttl: L2_TTL } },
+    folder: temporaryFolder('evenkeel-oracle'),
+    timeline: new Timeline(),
+    l1Ttl: L1_TTL,
+    shardOf: (key) => world.shardOf(key),
+    start: now(),
+  }
+  run.members = L1_TTL.map((_, process) => new Member(settingsOf(run, process)))
+  t.after(() => Promise.all(run.members.map((member) => member.kill())))
+  return run
+}
+
+/** Lets the processes work, and things happen to them and to their world; when that was over. */
+async function happen(run) {
+  const { members, seconds, seed, start } = run
   await Promise.all(members.map((member) => member.start()))
   await pause(FIRST_MS)
   const end = start + FIRST_MS + seconds * 1_000
-  if (calm) await pause(seconds * 1_000)
-  else await Promise.all([worldFaults(run, end), processFaults(run, end)])
+  if (run.calm) await pause(end - now())
+  // Each draws for itself, so that what happens is the same in the same order.
+  else
+    await Promise.all([
+      worldFaults({ ...run, random: generator(seed) }, end),
+      processFaults({ ...run, random: generator(seed + 1) }, end),
+    ])
   const over = now()
   await Promise.all(members.map((member) => member.ask('finish')))
+  return over
+}
+
+/** All that is wrong, in words, and figures of what was seen. */
+async function judge(run, over) {
+  const { members, folder, common, start } = run
   run.history = History.read(folder)
   const keys = allKeys(start, over).filter((key) => run.history.changes.has(key))
   const last = await lastLook(run, { ...common, invalidation: 'off' }, keys)
   await Promise.all(members.map((member) => member.ask('close')))
   run.history = History.read(folder)
   const { rules, complaints } = judgeReads(run)
+  const printed = members.filter((member) => member.printed !== '')
   const wrong = run.history.wrong.map(
     ({ who, at, text }) => `${JSON.stringify(who)} at ${Math.round(at - start)} ms: ${text}`,
   )
-  const printed = members
-    .filter((member) => member.printed !== '')
-    .map(({ index, printed }) => `process ${index} printed ${printed}`)
-  return {
-    complaints: [...printed, ...wrong, ...last.map((text) => `in the end ${text}`), ...complaints],
-    story: storyOf(run),
-    figures: figuresOf(run, rules, keys),
-  }
+  const all = [
+    ...printed.map(({ index, printed }) => `process ${index} printed ${printed}`),
+    ...wrong,
+    ...last.map((text) => `in the end ${text}`),
+    ...complaints,
+  ]
+  return { complaints: all, figures: figuresOf(run, rules, keys) }
 }
 
-/** What was done to the world, in words, for whoever has to explain a complaint. */
-function storyOf({ timeline, start }) {
-  const seconds = (at) => ((at - start) / 1_000).toFixed(2)
-  return timeline.faults.map(({ name, from, to }) => `${seconds(from)} to ${seconds(to)} s: ${name}`)
-}
-
-function figuresOf({ history, timeline }, { judged, ages }, keys) {
-  const changes = [...history.changes.values()].flat()
-  const sorted = ages.toSorted((a, b) => a - b)
-  return {
-    registers: keys.length,
-    changes: changes.length,
-    acknowledged: changes.filter(({ ok, strict }) => ok && strict).length,
-    reads: history.reads.length,
-    judged,
-    /** How old the oldest reads were that came while all was well, in ms. */
-    oldest: sorted.at(-1) ?? 0,
-    p99: sorted[Math.floor(sorted.length * 0.99)] ?? 0,
-    faults: timeline.faults.length,
-    killed: timeline.killed.length,
-    threads: PROCESSES * THREADS,
-  }
+/**
+ * Runs for `seconds` in the world that `World.start` begins, with `way` as the processes' way to hear; `ways` are those of each process where
+ * they differ, and `calm` is without faults. Answers `{ complaints, story, figures }`.
+ */
+async function runOracle(t, options) {
+  const run = await prepare(t, options)
+  const over = await happen(run)
+  const { complaints, figures } = await judge(run, over)
+  const { seed, start, timeline } = run
+  if (complaints.length > 0) keep(run.folder, seed, { start, timeline, complaints })
+  return { complaints, story: storyOf(run), figures }
 }
 
 module.exports = { runOracle }

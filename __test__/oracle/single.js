@@ -7,7 +7,7 @@ const fs = require('node:fs')
 const path = require('node:path')
 const { startProxy } = require('../support/fault-proxy.js')
 const { FAULTS, strike } = require('../support/nemesis.js')
-const { between } = require('../support/random.js')
+const { oneOf } = require('../support/random.js')
 const { startRedis } = require('../support/redis.js')
 const { PROCESSES } = require('./registers.js')
 
@@ -54,6 +54,9 @@ const OWN = {
 }
 
 class Single {
+  /** The process that is cut off for long. */
+  away
+
   static faults = [...new Set([...FAULTS, ...Object.keys(OWN)])]
 
   /** Ends with the test. */
@@ -85,14 +88,25 @@ class Single {
   async strike(name, { random, timeline, ms, wait }) {
     if (OWN[name]) return OWN[name]({ server: this.server, timeline, wait })
     // Some are cut off, and others go on.
-    const struck = this.proxies.map((_, process) => process).filter(() => random() < 0.5)
-    const processes = struck.length > 0 ? struck : [between(random, 0, PROCESSES)]
+    const others = this.proxies.map((_, process) => process).filter((process) => process !== this.away)
+    const struck = others.filter(() => random() < 0.5)
+    const processes = struck.length > 0 ? struck : [oneOf(random, others)]
     const world = { server: this.server, proxies: this.proxies, random }
     if (isOfNetwork(name)) world.proxies = processes.map((process) => this.proxies[process])
     const stall = isOfNetwork(name) ? { processes } : {}
     const end = LOUD.has(name) ? () => {} : timeline.begin('stalls', stall)
     await strike(world, name, ms)
     return end()
+  }
+
+  /** Refuses all connections of one process; what lets them in again. No other fault of the network may be at work. */
+  async cutOff(process) {
+    this.away = process
+    await this.proxies[process].down()
+    return async () => {
+      await this.proxies[process].up()
+      this.away = undefined
+    }
   }
 }
 

@@ -65,7 +65,7 @@ async function change({ cache, ear, log, random, wrong }, name, keys, strict) {
   const { change, call } = WAYS[name]
   const version = nextVersion()
   const { healthy } = ear.look()
-  for (const key of keys) log.note({ is: 'sent', key, version, change, strict, at: now(), healthy })
+  for (const key of keys) log.note({ is: 'sent', key, version, change, by: name, strict, at: now(), healthy })
   log.flush()
   let ok = true
   try {
