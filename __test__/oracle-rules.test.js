@@ -62,6 +62,7 @@ describe('of a read', () => {
     ['by a process that was deaf for too long', { changes: two, reads: [[1, 40_000, deaf]] }, /older by/],
     ['by a process that was deaf for a minute', { changes: two, reads: [[1, 60_000, last]] }],
     ['by one that was deaf for longer', { changes: two, reads: [[1, 70_000, last]] }, /after it heard last/],
+    ['of what was replaced after that', { changes: [['set', 1], ['set', 2, { at: 80_000 }]], reads: [[1, 70_000, last]] }], // prettier-ignore
     ['that a stall held up', { changes: two, reads: [[1, 2_000, other]], timeline: stalled }],
     ['long after a stall', { changes: two, reads: [[1, 4_000, other]], timeline: stalled }, /stale by 1100/],
     ['of what a failover brought back', { changes: two, reads: [[1, 9_000, own]], timeline: failedOver }],

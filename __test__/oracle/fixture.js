@@ -13,11 +13,11 @@ const KEY = 'r:0:0:0:0:a'
 const TOOK_MS = 1
 const FIRST_AT = 1_000
 
-/** `[change, version, { strict, ok }]`, in their order. */
+/** `[change, version, { strict, ok, at }]`, in their order. */
 function recordsOf(changes) {
-  return changes.flatMap(([change, version, { strict = true, ok = true } = {}], index) => {
-    const at = FIRST_AT + index * TOOK_MS
-    const sent = { is: 'sent', key: KEY, version, change, strict, at, healthy: true }
+  return changes.flatMap(([change, version, options], index) => {
+    const { strict = true, ok = true, at = FIRST_AT + index * TOOK_MS } = options ?? {}
+    const sent = { is: 'sent', key: KEY, version, change, by: change, strict, at, healthy: true }
     return [sent, { is: 'done', keys: [KEY], version, at: at + TOOK_MS / 2, ok, healthy: true }]
   })
 }

@@ -86,12 +86,13 @@ class Rules {
     return newer && this.#told(read, `its own process had changed it, ${wordsOf(newer, read)}`)
   }
 
-  /** The change that made a version old before any other: one that Redis acknowledged, and has not lost since. */
+  /** The change that made a version old before any other, and before it was read: one that Redis acknowledged, and has not lost since. */
   #superseded(read, isMeant = () => true) {
     const since = this.#run.timeline.lostUntil(this.#run.shardOf(read.key), read.to, { older: true })
     let first
     for (const change of this.#changes(read.key)) {
-      const counts = change.version > read.version && change.strict && change.ok && change.at > since
+      const isNewer = change.version > read.version && change.end < read.from
+      const counts = isNewer && change.strict && change.ok && change.at > since
       if (counts && isMeant(change) && change.end < (first?.end ?? Infinity)) first = change
     }
     return first
