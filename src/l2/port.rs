@@ -288,6 +288,13 @@ impl Port {
         self.notify.notify_one();
     }
 
+    /// As [`Port::wake`], if anything is queued: where there are many links, few of them have anything to do.
+    pub fn wake_if_queued(&self) {
+        if !self.queue.lock().operations.is_empty() {
+            self.wake();
+        }
+    }
+
     /// Waits for [`Port::wake`]. May be cancelled.
     pub async fn woken(&self) {
         self.notify.notified().await;

@@ -234,10 +234,10 @@ impl Cluster {
         nodes.swap_remove(fastrand::usize(..nodes.len()))
     }
 
-    /// Wakes every link's task.
+    /// Wakes the task of every link that has something to do.
     pub fn wake(&self) {
         for shard in &self.routes.read().shards {
-            shard.link.port.wake();
+            shard.link.port.wake_if_queued();
         }
     }
 
