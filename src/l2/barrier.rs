@@ -39,7 +39,7 @@ use crate::{
         classify::{Meaning, explained},
         gate::Kind,
         glob,
-        journal::Journal,
+        journal::{Journal, Scope},
     },
 };
 
@@ -298,7 +298,7 @@ impl Replay<'_> {
         } else {
             let mut all = glob::escape(self.setting.config.prefix.as_bytes());
             all.push(b'*');
-            self.unlink_matches(&all).await
+            self.unlink_matches(&all, None).await
         };
         if let Err(Stop::Refused(error)) = &done
             && is_settled(error)
@@ -332,14 +332,16 @@ impl Replay<'_> {
         loop {
             let next_one = {
                 let journal = self.link.journal.lock();
-                let mut later = journal.patterns().filter(|(_, seq)| *seq > last);
-                later.next().map(|(glob, seq)| (glob.to_vec(), seq))
+                let mut later = journal.patterns().filter(|(_, seq, _)| *seq > last);
+                later
+                    .next()
+                    .map(|(glob, seq, scope)| (glob.to_vec(), seq, scope.cloned()))
             };
-            let Some((pattern, seq)) = next_one else {
+            let Some((pattern, seq, scope)) = next_one else {
                 return kept.map_or(Ok(()), |error| Err(Stop::Refused(error)));
             };
             last = seq;
-            match self.unlink_matches(&pattern).await {
+            match self.unlink_matches(&pattern, scope.as_ref()).await {
                 Err(Stop::Refused(error)) if is_settled(&error) => {
                     let keeps = matches!(next(meaning_of(&error)), Next::Keep);
                     tell_of_refusal(self.link, self.setting, &error, keeps);
@@ -388,8 +390,8 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Deletes what matches, but for keys of our own.
-    async fn unlink_matches(&mut self, pattern: &[u8]) -> Result<(), Stop> {
+    /// Deletes what matches, of some slots or of all, but for keys of our own.
+    async fn unlink_matches(&mut self, pattern: &[u8], scope: Option<&Scope>) -> Result<(), Stop> {
         let mut cursor = "0".to_owned();
         loop {
             while self.is_up && !self.link.port.is_open() {
@@ -399,7 +401,8 @@ impl Replay<'_> {
                 .one(commands::scan(&cursor, pattern, SCAN_COUNT))
                 .await?;
             let (next, keys) = commands::scanned(step).ok_or(Stop::Broken)?;
-            let keys = commands::users(keys, &self.setting.config.prefix);
+            let mut keys = commands::users(keys, &self.setting.config.prefix);
+            keys.retain(|key| scope.is_none_or(|scope| scope.holds(key)));
             if !keys.is_empty() {
                 self.unlink_all(keys).await?;
             }

@@ -21,6 +21,7 @@
 //! | wiping | keeps the entry: the wipe may have passed its key | `end_wipe` of this wipe → listing; an entry that does not fit → collapsed; `begin_wipe` (the first one failed) → wiping |
 
 use super::patterns::Patterns;
+pub use super::patterns::Scope;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -210,7 +211,7 @@ impl Journal {
         covered
     }
 
-    /// A scan that began at `seq` removed all matches of `glob`, or Redis refuses
+    /// A scan removed all matches of `glob` as it was noted under `seq`, or Redis refuses
     /// that for good. True if that removed the entry; one noted later stays.
     pub fn acknowledge_pattern(&mut self, glob: &[u8], seq: u64) -> bool {
         self.patterns.remove(glob, seq)
@@ -265,8 +266,8 @@ impl Journal {
             .collect()
     }
 
-    /// The patterns and their numbers, oldest first.
-    pub fn patterns(&self) -> impl Iterator<Item = (&[u8], u64)> {
+    /// The patterns, their numbers and the slots that they are about (all, if none), oldest first.
+    pub fn patterns(&self) -> impl Iterator<Item = (&[u8], u64, Option<&Scope>)> {
         self.patterns.iter()
     }
 
@@ -292,14 +293,27 @@ impl Journal {
         ends
     }
 
-    /// Takes over from `other` what concerns single keys for which `goes` holds, and all patterns: they may cover such
-    /// keys. Both must share their numbers.
-    pub fn take_over(&mut self, other: &mut Self, goes: impl Fn(&[u8]) -> bool) {
-        if other.collapsed() {
+    /// Takes over from `other` what concerns the keys of some slots: single keys, and patterns for these slots. A collapse
+    /// becomes the pattern of `everything`, or, where there is no namespace, a collapse here too. Both must share their
+    /// numbers.
+    pub fn take_over(&mut self, other: &mut Self, scope: &Scope, everything: Option<&[u8]>) {
+        let goes = |key: &[u8]| scope.holds(key);
+        let all = everything.filter(|_| other.collapsed());
+        if other.collapsed() && all.is_none() {
             self.collapse();
         }
-        for (pattern, _) in other.patterns.iter() {
-            self.record_pattern(pattern.into());
+        let globs: Vec<&[u8]> = other
+            .patterns
+            .iter()
+            .map(|(glob, ..)| glob)
+            .chain(all)
+            .collect();
+        for glob in globs {
+            let seq = self.next();
+            if self.extent != Extent::Collapsed {
+                self.patterns.record_within(glob.into(), seq, scope);
+                self.collapse_if_full();
+            }
         }
         let moved: Vec<_> = other.keys.keys().filter(|key| goes(key)).cloned().collect();
         for key in moved {
@@ -379,9 +393,16 @@ mod tests {
         let same = (key(6), key(7));
         from.record(Arc::clone(&same.0));
         to.record(Arc::clone(&same.1));
-        to.take_over(&mut from, |key| *key == *b"k1" || *key == *b"k6");
+        // The digit of a key is its slot.
+        let slot_of: fn(&[u8]) -> u16 = |key| u16::from(key[1]);
+        let scope = Scope::new(slot_of, &[u16::from(b'1'), u16::from(b'6')]);
+        to.take_over(&mut from, &scope, None);
         assert!(to.contains(&moved) && !from.contains(&moved) && from.contains(&stays));
-        assert!(to.contains(b"pattern") && from.contains(b"pattern"));
+        assert!(to.contains(b"p1") && from.contains(b"p1"));
+        assert!(
+            !to.contains(b"p2") && from.contains(b"p2"),
+            "another slot's"
+        );
         let due: Vec<_> = to.batch(0, 9).into_iter().map(|(key, _)| key).collect();
         assert_eq!(due, [key(3), same.0, same.1], "a write of k1 is under way");
         to.end_write(&moved);
@@ -459,7 +480,10 @@ mod tests {
         let new = journal.record_pattern(Box::from(*b"user:*"));
         assert!(journal.contains(b"user:1") && !journal.contains(b"item:1"));
         assert_eq!(
-            journal.patterns().collect::<Vec<_>>(),
+            journal
+                .patterns()
+                .map(|(glob, seq, _)| (glob, seq))
+                .collect::<Vec<_>>(),
             [(&b"user:*"[..], new)]
         );
         assert!(

@@ -39,7 +39,11 @@ use super::{
     port::{Failure, Late, Operation, Request, once},
     tier::{Tier, slot_of_request},
 };
-use crate::{clock, config::Endpoint};
+use crate::{
+    clock,
+    config::Endpoint,
+    resilience::{glob, journal::Scope},
+};
 
 /// How often an operation is sent to yet another node.
 const MAX_TRIES: u32 = 16;
@@ -379,7 +383,10 @@ impl Cluster {
 
     /// Makes slots another shard's: what is journaled of them goes along, and what is asked of them waits from now on.
     fn give_over(&self, routes: &mut Routes, slots: &[u16], to: u16) {
-        let moving: ahash::HashSet<u16> = slots.iter().copied().collect();
+        let scope = Scope::new(slots::slot_of, slots);
+        let prefix = self.setting.config.prefix.as_bytes();
+        let everything = [&glob::escape(prefix), &b"*"[..]].concat();
+        let everything = (!prefix.is_empty()).then_some(&everything[..]);
         let mut from: Vec<u16> = slots
             .iter()
             .map(|slot| routes.owner[usize::from(*slot)])
@@ -393,7 +400,7 @@ impl Cluster {
             };
             let mut old = source.link.journal.lock();
             let mut new = target.journal.lock();
-            new.take_over(&mut old, |key| moving.contains(&slots::slot_of(key)));
+            new.take_over(&mut old, &scope, everything);
             source.link.port.note_journal(&old);
             target.port.note_journal(&new);
         }
@@ -512,7 +519,6 @@ impl Cluster {
         // Its slots are known once it owns some.
         link.settle_in(String::new());
         link.port.deafen(clock::now());
-        tell_of_patterns(routes, &link);
         let asked_at = Arc::default();
         routes.shards.push(Shard {
             link,
@@ -530,21 +536,6 @@ fn not_too_often(operations: Vec<Operation>) -> Vec<Operation> {
         .partition(|operation| operation.tries <= MAX_TRIES);
     refuse(ended);
     again
-}
-
-/// What has to be removed of everything has to be removed at a new master too: its keys come from the others.
-fn tell_of_patterns(routes: &Routes, link: &Link) {
-    let mut new = link.journal.lock();
-    for shard in &routes.shards {
-        let old = shard.link.journal.lock();
-        if old.collapsed() {
-            new.collapse();
-        }
-        for (pattern, _) in old.patterns() {
-            new.record_pattern(pattern.into());
-        }
-    }
-    link.port.note_journal(&new);
 }
 
 /// Closes the links that have no slots and nothing to give over.
