@@ -8,7 +8,7 @@ const { once } = require('node:events')
 const path = require('node:path')
 const { THREADS } = require('./registers.js')
 
-const ANSWER_MS = 150_000
+const ANSWER_MS = 250_000
 
 const running = new Set()
 process.once('exit', () => {

@@ -14,7 +14,8 @@ const { now } = require('./registers.js')
 const { writers } = require('./writers.js')
 
 const FLUSH_MS = 100
-const LOST_MS = 60_000
+/** How long a cache may take to be well again: a breaker that opened again and again stays open for up to 90 s. */
+const LOST_MS = 100_000
 
 const log = new Log(settings.folder, settings)
 const wrong = (text) => log.noteNow({ is: 'wrong', at: now(), text })
