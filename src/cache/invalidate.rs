@@ -148,14 +148,17 @@ impl Cache {
         let cache = Arc::clone(self);
         let local = tokio::task::spawn_blocking(move || cache.remove_from_l1(&matched)).await;
         let local = local.unwrap_or_default();
-        let links = self.l2.as_ref().map(|l2| l2.links()).unwrap_or_default();
         let progress = Arc::new(Steps::new(progress));
-        let removals = links
-            .iter()
-            .map(|link| self.remove_on(link, pattern, &progress));
         let mut failed = None;
-        for removed in futures_util::future::join_all(removals).await {
-            failed = failed.or(removed.err());
+        let mut done = Vec::new();
+        while let Some(links) = self.links_beside(&done) {
+            let removals = links
+                .iter()
+                .map(|link| self.remove_on(link, pattern, &progress));
+            for removed in futures_util::future::join_all(removals).await {
+                failed = failed.or(removed.err());
+            }
+            done.extend(links);
         }
         self.publish_removal(pattern).await;
         match failed {
@@ -163,6 +166,13 @@ impl Cache {
             // What only L1 had is not told apart from what both had.
             Some(_) | None => Ok(local.max(progress.removed.load(Relaxed))),
         }
+    }
+
+    /// The links that are not `done`, if there are any: the first one to come up may find that there are more.
+    fn links_beside(&self, done: &[Arc<Link>]) -> Option<Vec<Arc<Link>>> {
+        let mut links = self.l2.as_ref()?.links();
+        links.retain(|link| !done.iter().any(|each| Arc::ptr_eq(each, link)));
+        (!links.is_empty()).then_some(links)
     }
 
     /// Removes what matches from one server, or journals the pattern.
@@ -303,24 +313,25 @@ impl Cache {
     async fn flush_database(self: &Arc<Self>, strict: bool) -> Result<(), CacheError> {
         let everything: Key = Arc::from(&b"*"[..]);
         let _barred = Barred::new(self, &everything);
-        let links = self.l2.as_ref().map(|l2| l2.links()).unwrap_or_default();
-        let flushed = links.iter().map(|link| {
-            let mut flush = redis::cmd("FLUSHDB");
-            flush.arg("ASYNC");
-            self.call_on(link, Request::Raw(flush))
-        });
         let mut failed = None;
-        for (link, flushed) in links
-            .iter()
-            .zip(futures_util::future::join_all(flushed).await)
-        {
-            match flushed {
-                Ok(_) => link.epoch.store(0, SeqCst),
-                Err(failure) => {
-                    self.distrust_pattern(link, &everything);
-                    failed = Some(failure);
+        let mut done = Vec::new();
+        while let Some(links) = self.links_beside(&done) {
+            let flushed = links.iter().map(|link| {
+                let mut flush = redis::cmd("FLUSHDB");
+                flush.arg("ASYNC");
+                self.call_on(link, Request::Raw(flush))
+            });
+            let flushed = futures_util::future::join_all(flushed).await;
+            for (link, flushed) in links.iter().zip(flushed) {
+                match flushed {
+                    Ok(_) => link.epoch.store(0, SeqCst),
+                    Err(failure) => {
+                        self.distrust_pattern(link, &everything);
+                        failed = Some(failure);
+                    }
                 }
             }
+            done.extend(links);
         }
         // What was read meanwhile is from before.
         self.clear_l1();

@@ -182,7 +182,7 @@ impl Cache {
 
     /// Whether the entry may be served where Redis does not answer: what others' changes kept current is not for long.
     fn servable(&self, key: &[u8], entry: &Entry) -> bool {
-        let is_early = |l2: &Arc<Tier>| clock::now() < l2.of(key).port.served_until();
+        let is_early = |l2: &Arc<Tier>| clock::now() < l2.of(key).port.served_until(entry.link);
         entry.link == 0 || self.l2.as_ref().is_none_or(is_early)
     }
 

@@ -42,7 +42,7 @@ use self::{
     dialer::Dial,
     hearing::Hearing,
     link::meaning_of,
-    port::{Failure, Port, Reply},
+    port::{Failure, HeardUntil, Port, Reply},
     sentinel::Sentinels,
     status::Status,
     tier::Tier,
@@ -183,6 +183,8 @@ pub struct Shared {
     spent: AtomicU64,
     /// The numbers of all journals.
     journaled: Arc<AtomicU64>,
+    /// Until when changes were heard of over each link.
+    heard_until: Arc<HeardUntil>,
     /// How many links there were, one after another.
     generations: Arc<AtomicU64>,
     /// Counts the steps of all links, for those who wait for one.
@@ -200,6 +202,7 @@ impl Shared {
             count_is_new: AtomicBool::new(false),
             spent: AtomicU64::new(0),
             journaled: Arc::default(),
+            heard_until: Arc::default(),
             generations: Arc::default(),
             steps: latest::Sender::new(0),
         })
@@ -253,7 +256,10 @@ impl Link {
         let tier = &config.l2;
         let link = Self {
             cache,
-            port: Port::new(Arc::clone(&shared.generations)),
+            port: Port::new(
+                Arc::clone(&shared.generations),
+                Arc::clone(&shared.heard_until),
+            ),
             journal: Mutex::new(Journal::sharing(Arc::clone(&shared.journaled))),
             status: Mutex::new(Status::new(endpoint, Hearing::new(config))),
             state: latest::Sender::new(LinkState::Idle),

@@ -117,6 +117,45 @@ struct Queue {
     bytes: usize,
 }
 
+/// How long changes were heard of over a link.
+enum Heard {
+    /// They are, or never were.
+    Still,
+    /// Until then.
+    Until(u64),
+    /// It is not remembered.
+    LongAgo,
+}
+
+/// Until when changes of others were heard of, link by link.
+#[derive(Default)]
+pub struct HeardUntil(Mutex<VecDeque<(u64, u64)>>);
+
+impl HeardUntil {
+    /// Links that are remembered.
+    const MOST: usize = 64;
+
+    fn note(&self, generation: u64, at: u64) {
+        let mut list = self.0.lock();
+        if list.iter().any(|(noted, _)| *noted == generation) {
+            return;
+        }
+        if list.len() == Self::MOST {
+            list.pop_front();
+        }
+        list.push_back((generation, at));
+    }
+
+    fn of(&self, generation: u64) -> Heard {
+        let list = self.0.lock();
+        match list.iter().find(|(noted, _)| *noted == generation) {
+            Some((_, at)) => Heard::Until(*at),
+            None if list.len() == Self::MOST && list[0].0 > generation => Heard::LongAgo,
+            None => Heard::Still,
+        }
+    }
+}
+
 /// The submission side of a link.
 pub struct Port {
     queue: Mutex<Queue>,
@@ -127,8 +166,8 @@ pub struct Port {
     generation: AtomicU64,
     /// How many there were, of all links of the cache.
     generations: Arc<AtomicU64>,
-    /// Since when changes of others are not heard of, if they were before; else 0.
-    deaf_since: AtomicU64,
+    /// Until when changes of others were heard of over the last links of the cache.
+    heard_until: Arc<HeardUntil>,
     journaled: AtomicUsize,
     /// All of Redis is journaled.
     whole: AtomicBool,
@@ -147,14 +186,14 @@ pub struct Port {
 impl Port {
     /// A port that refuses until it is opened. Links that share `generations` never have one of the same number.
     #[must_use]
-    pub fn new(generations: Arc<AtomicU64>) -> Self {
+    pub fn new(generations: Arc<AtomicU64>, heard_until: Arc<HeardUntil>) -> Self {
         Self {
             queue: Mutex::default(),
             notify: Notify::new(),
             first: Notify::new(),
             generation: AtomicU64::new(0),
             generations,
-            deaf_since: AtomicU64::new(0),
+            heard_until,
             journaled: AtomicUsize::new(0),
             whole: AtomicBool::new(false),
             activity: ArcSwapOption::empty(),
@@ -373,7 +412,6 @@ impl Port {
     /// Another link is in use: what was read before it is no longer known to be current.
     pub(super) fn begin_generation(&self) {
         let next = self.generations.fetch_add(1, Ordering::SeqCst) + 1;
-        self.deaf_since.store(0, Ordering::SeqCst);
         self.generation.store(next, Ordering::SeqCst);
     }
 
@@ -382,8 +420,9 @@ impl Port {
         self.generation.store(0, Ordering::SeqCst);
     }
 
-    /// What was read over the link in use is no longer known to be current.
+    /// What was read over the link in use is no longer known to be current: changes were missed.
     pub fn renew_generation(&self) {
+        self.deafen(clock::now());
         let next = self.generations.fetch_add(1, Ordering::SeqCst) + 1;
         let renew = |current| (current != 0).then_some(next);
         // Without a link in use there is nothing to renew.
@@ -392,17 +431,22 @@ impl Port {
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, renew);
     }
 
-    /// Changes of others were heard of until `now`, and are not any more.
+    /// Changes of others were heard of until `now` over the link in use, and are not any more.
     pub(super) fn deafen(&self, now: u64) {
-        self.deaf_since.store(now, Ordering::SeqCst);
+        let generation = self.generation();
+        if generation != 0 {
+            self.heard_until.note(generation, now);
+        }
     }
 
-    /// Until when what was read over the last link may be served while there is none, on `clock::now`.
+    /// Until when what was read over the link of this generation may be served where Redis does not answer, on
+    /// `clock::now`: for ever, if changes were never heard of over it, or still are.
     #[must_use]
-    pub fn served_until(&self) -> u64 {
-        match self.deaf_since.load(Ordering::SeqCst) {
-            0 => clock::NEVER,
-            since => since + DEAF_MS,
+    pub fn served_until(&self, generation: u64) -> u64 {
+        match self.heard_until.of(generation) {
+            Heard::Still => clock::NEVER,
+            Heard::Until(at) => at + DEAF_MS,
+            Heard::LongAgo => 0,
         }
     }
 

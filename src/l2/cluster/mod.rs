@@ -518,7 +518,6 @@ impl Cluster {
         let link = tier.link_to(&spot, node.endpoint.to_string());
         // Its slots are known once it owns some.
         link.settle_in(String::new());
-        link.port.deafen(clock::now());
         let asked_at = Arc::default();
         routes.shards.push(Shard {
             link,

@@ -125,14 +125,25 @@ async fn what_a_stream_kept_current_is_served_for_a_minute_after_it_broke() {
     server.says(pushes);
     let story = begin(&server, "tracking");
     story.until(LinkState::Up).await;
-    assert_eq!(story.link.port.served_until(), clock::NEVER);
+    let port = &story.link.port;
+    let first = port.generation();
+    assert_eq!(port.served_until(first), clock::NEVER);
     story.ear.heard.lock().clear();
     server.die();
     story.until(LinkState::Down).await;
-    let left = story.link.port.served_until() - clock::now();
+    let until = port.served_until(first);
+    let left = until - clock::now();
     assert!((59_000..=60_000).contains(&left), "{left}");
     assert_eq!(*story.ear.heard.lock(), ["missed"]);
     server.accept(server::Accept::Serve);
     story.until(LinkState::Up).await;
-    assert_eq!(story.link.port.served_until(), clock::NEVER);
+    assert_eq!(port.served_until(port.generation()), clock::NEVER);
+    pass(MINUTE).await;
+    server.die();
+    story.until(LinkState::Down).await;
+    assert_eq!(
+        port.served_until(first),
+        until,
+        "what was not read since is as old as it is"
+    );
 }
