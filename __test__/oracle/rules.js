@@ -131,13 +131,15 @@ class Rules {
       : undefined
   }
 
-  /** (b) Whatever happened, nothing is served from L1 for longer than its time there, `l1.ttl`. */
+  /** (b) Whatever happened, nothing is served from L1 for longer than its time there, and what pushes kept current than a minute. */
   #old(read) {
     const newer = this.#superseded(read)
     if (newer === undefined) return undefined
     const age = read.from - newer.end
     this.oldest = Math.max(this.oldest, age)
-    return age > this.#run.l1Ttl[read.who.process] + NOTICE_MS
+    const ttl = this.#run.l1Ttl[read.who.process]
+    const bound = this.#run.way === 'tracking' ? Math.min(ttl, DEAF_MS) : ttl
+    return age > bound + NOTICE_MS
       ? this.#told(read, `older by ${age.toFixed(0)} ms than anything may be, ${wordsOf(newer, read)}`)
       : undefined
   }
