@@ -97,7 +97,11 @@ describe('a cluster of three masters', () => {
         await reader.getMany(keys),
         keys.map(() => 1),
       )
-      assert.ok(keys.every((key) => reader.peek(key) === 1))
+      // What was told of the writes may come a moment after they were read.
+      await until(async () => {
+        await reader.getMany(keys)
+        return keys.every((key) => reader.peek(key) === 1)
+      })
       await writer.setMany(keys.map((key) => [key, 2]))
       await until(() => keys.every((key) => reader.peek(key) === undefined))
       assert.deepEqual(
