@@ -1,6 +1,7 @@
 //! Orchestration: which tier, in which order, and what on failure. Owns the cache's two tiers, its flights and its
-//! counters. `read` (with `answer`), `write`, `life`, `many`, `invalidate`, `raw` and `flight` are its operations; `send` is the way of a
-//! write to Redis and into the journal, `notices` that of an event to the application, `report` what it says of itself.
+//! counters. `read` (with `answer`), `write`, `life`, `many`, `invalidate`, `pattern`, `raw` and `flight` are its operations; `reach`
+//! is what they ask of the two tiers, `send` the way of a write to Redis and into the journal, `coherence` what others' changes do to
+//! L1, `notices` the way of an event to the application, `report` what it says of itself.
 //!
 //! Keys are as they are in Redis, namespace included. Every operation takes a [`Waiter`] and either answers at once
 //! or settles the waiter later, exactly once. Values are encoded and decoded by JavaScript.
@@ -14,7 +15,9 @@ pub mod life;
 pub mod many;
 pub mod notices;
 pub mod outcome;
+pub mod pattern;
 pub mod raw;
+mod reach;
 pub mod read;
 pub mod report;
 mod send;
@@ -28,7 +31,7 @@ use std::sync::{
 
 use ahash::RandomState;
 use parking_lot::{Mutex, RwLock};
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::runtime::Handle;
 
 pub use self::outcome::{As, Outcome, Waiter};
 use self::{
@@ -39,19 +42,16 @@ use self::{
     read::Read,
 };
 use crate::{
-    clock,
     config::Config,
-    entry::Entry,
     error::{CacheError, Code},
     generations::Generations,
     l1::L1,
     l2::{
-        Link,
         link::server_text,
-        port::{Failure, Operation, Reply, Request, Settle, once},
-        tier::{Chosen, Parts, Tier},
+        port::Failure,
+        tier::{Parts, Tier},
     },
-    resilience::{flood::Flood, gate::Kind, state::LinkState},
+    resilience::{flood::Flood, state::LinkState},
     telemetry::counters::Counters,
 };
 
@@ -157,150 +157,6 @@ impl Cache {
         }
         upkeep::start(&cache);
         Ok(cache)
-    }
-
-    /// The entry that L1 may answer with: in its time, and not older than the link's last return.
-    #[must_use]
-    pub fn hit(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        let entry = self.l1.as_ref()?.get(key, clock::now())?;
-        self.verified(key, &entry).then_some(entry)
-    }
-
-    /// The generation of the key's slot, for callers who keep decoded values.
-    #[must_use]
-    pub fn generation(&self, key: &[u8]) -> u32 {
-        self.table.current(key)
-    }
-
-    /// Whether Redis, if it is in use, was seen to agree with the entry since it is.
-    fn verified(&self, key: &[u8], entry: &Entry) -> bool {
-        match self.generation_in_use(key) {
-            0 => self.servable(key, entry),
-            generation => entry.link == generation,
-        }
-    }
-
-    /// Whether the entry may be served where Redis does not answer: what others' changes kept current is not for long.
-    fn servable(&self, key: &[u8], entry: &Entry) -> bool {
-        let is_early = |l2: &Arc<Tier>| clock::now() < l2.of(key).port.served_until(entry.link);
-        entry.link == 0 || self.l2.as_ref().is_none_or(is_early)
-    }
-
-    /// The link of a key; none in a memory cache.
-    fn link_of(&self, key: &[u8]) -> Option<Chosen<'_>> {
-        self.l2.as_ref().map(|l2| l2.of(key))
-    }
-
-    /// The generation of the key's link, if it is in use, else 0.
-    fn generation_in_use(&self, key: &[u8]) -> u64 {
-        self.link_of(key).map_or(0, |link| link.port.generation())
-    }
-
-    fn era(&self) -> u32 {
-        self.l1.as_ref().map_or(0, L1::era)
-    }
-
-    fn strict(&self, asked: Option<bool>) -> bool {
-        asked.unwrap_or(self.config.strict)
-    }
-
-    fn deadline(&self) -> u64 {
-        clock::now() + self.timeout_ms()
-    }
-
-    fn timeout_ms(&self) -> u64 {
-        self.config.l2.timeout_ms()
-    }
-
-    /// The link of a key, if operations may be queued for it now.
-    fn open_link(&self, key: &[u8]) -> Option<Chosen<'_>> {
-        self.link_of(key).filter(|link| link.port.is_open())
-    }
-
-    /// Whether operations that are about no key may be queued now.
-    fn is_open(&self) -> bool {
-        self.l2.as_ref().is_some_and(|l2| l2.any().port.is_open())
-    }
-
-    /// Whether a write of this kind is to be sent now.
-    fn takes(&self, key: &[u8], kind: Kind) -> bool {
-        self.link_of(key).is_some_and(|link| link.takes(kind))
-    }
-
-    /// Whether a value is to be stored under `key` now.
-    fn stores(&self, key: &[u8]) -> bool {
-        !self.covered(key) && self.takes(key, Kind::Value)
-    }
-
-    /// Whether `key` waits for a pattern or a collapse to be made up for: what is stored under it now may be deleted with the
-    /// rest.
-    fn covered(&self, key: &[u8]) -> bool {
-        self.link_of(key)
-            .is_some_and(|link| link.port.journaled() > 0 && link.journal.lock().covers(key))
-    }
-
-    /// Whether the key must not be read from Redis.
-    fn journaled(&self, key: &[u8]) -> bool {
-        self.link_of(key)
-            .is_some_and(|link| link.port.journaled() > 0 && link.journal.lock().contains(key))
-    }
-
-    /// Whether a pattern that matches the key is being removed.
-    fn being_removed(&self, key: &[u8]) -> bool {
-        self.removing_count.load(Ordering::SeqCst) > 0
-            && self
-                .removing
-                .read()
-                .iter()
-                .any(|pattern| crate::resilience::glob::matches(pattern, key))
-    }
-
-    /// Queues an operation; if there is no link to wait for, settles it with [`Failure::Unavailable`].
-    fn submit(&self, request: Request, deadline: u64, settle: Settle) {
-        let operation = Operation {
-            request,
-            deadline,
-            settle,
-            tries: 0,
-        };
-        let refused = match &self.l2 {
-            Some(l2) => l2.submit(operation),
-            None => Some(operation),
-        };
-        if let Some(operation) = refused {
-            operation.refuse(Failure::Unavailable);
-        }
-    }
-
-    /// Sends one command and waits for its reply, within `l2.timeout`. May be cancelled; the command is sent anyway.
-    async fn call(&self, request: Request) -> Result<redis::Value, Failure> {
-        let (settle, reply) = awaited();
-        self.submit(request, self.deadline(), settle);
-        self.wake();
-        reply.await.unwrap_or(Err(Failure::Disconnected))
-    }
-
-    /// As [`Cache::call`], of one server.
-    async fn call_on(&self, link: &Link, request: Request) -> Result<redis::Value, Failure> {
-        let (settle, reply) = awaited();
-        let operation = Operation {
-            request,
-            deadline: self.deadline(),
-            settle,
-            tries: 0,
-        };
-        if let Some(refused) = link.port.submit(operation) {
-            refused.refuse(Failure::Unavailable);
-        }
-        link.port.wake();
-        reply.await.unwrap_or(Err(Failure::Disconnected))
-    }
-
-    /// Flushes what was submitted: callers do it once for all they submitted in a tick.
-    pub fn wake(&self) {
-        if let Some(l2) = &self.l2 {
-            l2.wake();
-        }
     }
 
     /// The error that a strict caller gets for `failure`.
@@ -448,15 +304,6 @@ impl Drop for Cache {
         }
         self.notices.unregister_log();
     }
-}
-
-/// What settles an operation whose reply is awaited.
-fn awaited() -> (Settle, oneshot::Receiver<Reply>) {
-    let (sender, reply) = oneshot::channel();
-    let settle = once(move |reply| {
-        let _ = sender.send(reply);
-    });
-    (settle, reply)
 }
 
 /// `default`, `default-2`, …

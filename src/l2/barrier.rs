@@ -25,12 +25,13 @@ use redis::{Cmd, Pipeline, ServerError, Value, aio::MultiplexedConnection};
 use tokio::time::sleep;
 
 use super::{
-    Event, Link, Setting, commands,
+    Event, Link, Setting,
+    cluster::slots::group_by_slot,
+    commands,
     handshake::{LOADING_MS, Refusal},
     link::{Connection, meaning_of, server_text},
     port::Failure,
     status::LastError,
-    tier::group_by_slot,
 };
 use crate::{
     clock,
@@ -414,7 +415,7 @@ impl Replay<'_> {
         if let Some(publish) = self.link.telling_of_pattern(pattern) {
             match self.one(publish).await {
                 Err(Stop::Refused(error)) => {
-                    self.link.heard_of_publishing(&Err(Failure::Refused(error)));
+                    self.link.heard_of_telling(&Err(Failure::Refused(error)));
                 }
                 published => drop(published?),
             }
@@ -425,7 +426,7 @@ impl Replay<'_> {
     /// Deletes keys, those of each slot with one command where there are slots.
     async fn unlink_all(&mut self, keys: Vec<Vec<u8>>) -> Result<(), Stop> {
         let groups = if self.link.is_shard() {
-            group_by_slot(keys)
+            group_by_slot(keys, |key| key)
         } else {
             vec![keys]
         };
@@ -469,7 +470,7 @@ impl Replay<'_> {
         let mut replies = replies.map_err(|_| Stop::Broken)?;
         if let Some(Value::ServerError(error)) = replies.get(pipeline.len()) {
             let refused = Err(Failure::Refused(error.clone()));
-            self.link.heard_of_publishing(&refused);
+            self.link.heard_of_telling(&refused);
         }
         replies.truncate(pipeline.len());
         Ok(replies)

@@ -9,7 +9,7 @@ use std::{
 use redis::{Cmd, Pipeline, Value};
 
 use super::{
-    cluster::slots::slot_of,
+    cluster::slots::group_by_slot,
     commands,
     port::{self, Failure, Late, Operation, Reply, Request, Settle},
 };
@@ -244,20 +244,6 @@ fn get(key: &[u8]) -> Cmd {
     cmd
 }
 
-/// Those of each slot, in the order of the first of each.
-fn by_slot(reads: Vec<(Arc<[u8]>, Waiting)>) -> Vec<Vec<(Arc<[u8]>, Waiting)>> {
-    let mut groups: Vec<Vec<(Arc<[u8]>, Waiting)>> = Vec::new();
-    let mut at: ahash::HashMap<u16, usize> = ahash::HashMap::default();
-    for read in reads {
-        let group = *at.entry(slot_of(&read.0)).or_insert_with(|| {
-            groups.push(Vec::new());
-            groups.len() - 1
-        });
-        groups[group].push(read);
-    }
-    groups
-}
-
 #[derive(Default)]
 struct Cutter {
     by_slot: bool,
@@ -300,7 +286,7 @@ impl Cutter {
     fn flush_reads(&mut self) {
         let reads = std::mem::take(&mut self.reads);
         if self.by_slot {
-            for reads in by_slot(reads) {
+            for reads in group_by_slot(reads, |(key, _)| key) {
                 self.send_reads(reads);
             }
         } else {

@@ -187,18 +187,19 @@ fn decide(link: &Link, way: Way, reason: Option<String>) {
 }
 
 impl Link {
-    /// What the server said to a message for other processes: what it refuses, they do not hear of. Where this user may
-    /// publish nothing, nothing more is tried over this link.
-    pub fn heard_of_publishing(&self, reply: &Reply) {
-        let Err(Failure::Refused(error)) = reply else {
-            return;
+    /// What the server said to what tells other processes: what it refuses, they do not hear of. Where this user may not
+    /// tell them anything, nothing more is tried over this link.
+    pub fn heard_of_telling(&self, reply: &Reply) {
+        let mute = if let Err(Failure::Refused(error)) = reply {
+            if meaning_of(error).is_for_good() {
+                self.shared.bus.speak(Speech::Mute);
+            }
+            let text = server_text(error);
+            Some(format!("others do not hear of changes made here: {text}"))
+        } else {
+            None
         };
-        if meaning_of(error).is_for_good() {
-            self.shared.bus.speak(Speech::Mute);
-        }
-        let text = server_text(error);
-        let mute = format!("PUBLISH was refused, others do not hear of changes made here: {text}");
-        self.status.lock().hearing.mute = Some(mute);
+        self.status.lock().hearing.mute = mute;
     }
 
     /// Changes were missed.

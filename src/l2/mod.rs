@@ -1,8 +1,11 @@
 //! The Redis link: everything between a submitted operation and the socket. Owns connecting, deadlines, batching, the
 //! journal's replay and the link's own figures. Knows nothing of L1 or of JavaScript.
 //!
-//! `port` takes operations in, `supervisor` owns the life of the link, `handshake` makes one (over `dialer` and
-//! `tls`), `link` serves one, `watch` tells when it is in trouble, `condition` what it can be used for then, `batch` cuts what is queued into pipelines, `barrier` replays the journal.
+//! `tier` is what the cache holds: one link, or with a `cluster` one for each master, for which `voice` speaks. Of one link
+//! `port` takes operations in, `supervisor` owns its life, `handshake` makes a connection (over `dialer` and `tls`, to where
+//! `sentinel` says that the master is), `link` serves one, `watch` tells when it is in trouble, `condition` what it can be used
+//! for then, `batch` cuts what is queued into pipelines, `barrier` replays the journal. `hearing` decides how others' changes
+//! are heard of: by `tracking`, or by what `bus` publishes and `subscriber` hears.
 
 pub mod barrier;
 pub mod batch;
@@ -19,11 +22,13 @@ pub mod link;
 pub mod port;
 pub mod sentinel;
 pub mod status;
+pub mod subscriber;
 mod subscription;
 pub mod supervisor;
 pub mod tier;
 pub mod tls;
 pub mod tracking;
+mod voice;
 mod watch;
 
 #[cfg(test)]
@@ -38,13 +43,14 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch as latest};
 
 use self::{
-    bus::{Bus, Subscriber},
+    bus::Bus,
     dialer::Dial,
     hearing::Hearing,
     link::meaning_of,
     port::{Failure, HeardUntil, Port, Reply},
     sentinel::Sentinels,
     status::Status,
+    subscriber::Subscriber,
     tier::Tier,
 };
 use crate::{

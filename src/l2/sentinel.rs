@@ -6,7 +6,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
-use redis::{RedisConnectionInfo, Value, aio::PubSub};
+use redis::{ProtocolVersion, RedisConnectionInfo, Value, aio::PubSub};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout, timeout_at},
@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     Control, Link, commands,
     dialer::{DialError, Locate},
-    handshake::Refusal,
+    handshake::{Refusal, refusal},
     inquiry::Asker,
     subscription::hear,
 };
@@ -216,8 +216,8 @@ impl Sentinels {
 
     async fn subscribe(&self, sentinel: &Endpoint) -> Result<PubSub, Refusal> {
         let dialed = self.asker.dial(sentinel, ALLOWANCE).await?;
-        let refused =
-            |error| super::handshake::refusal(&error, redis::ProtocolVersion::RESP2, false);
+        let tls = self.asker.tls.is_some();
+        let refused = |error| refusal(&error, ProtocolVersion::RESP2, tls);
         let channel = PubSub::new(&self.info(), dialed.stream).await;
         let mut channel = channel.map_err(refused)?;
         channel.subscribe(SWITCH).await.map_err(refused)?;

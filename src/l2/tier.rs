@@ -7,34 +7,40 @@ use std::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 use parking_lot::Mutex;
-use redis::Cmd;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot, watch},
 };
 
 use super::{
-    Application, Control, Event, Link, Listener, Question, Setting, Shared,
-    cluster::{Cluster, Spot, slots::slot_of},
-    commands,
-    dialer::{Locate, Network},
+    Application, Control, Event, Link, Listener, Setting, Shared,
+    cluster::{
+        Cluster, Spot,
+        slots::{group_by_slot, slot_of},
+    },
+    dialer::{DialError, Locate, Network},
     hearing::{Hearing, Way},
     inquiry::Asker,
-    port::{Operation, Request},
+    port::Operation,
     sentinel::Sentinels,
-    status::Status,
+    status::{LastError, Status},
     supervisor,
     tls::TlsContext,
+    voice::{self, Voice},
 };
 use crate::{
     clock,
     config::{Config, Endpoint, Redis, Topology},
     error::CacheError,
-    resilience::{journal::Journal, mode::Mode, quota::Usage, state::LinkState},
+    resilience::{backoff::Class, journal::Journal, mode::Mode, quota::Usage, state::LinkState},
     telemetry::counters::Counters,
 };
 
@@ -66,8 +72,7 @@ pub struct Tier {
     first: Arc<Link>,
     seeds: Arc<Spot>,
     cluster: OnceLock<Arc<Cluster>>,
-    /// The mode that the application was told last.
-    mode: Mutex<&'static str>,
+    voice: Arc<Voice>,
     memory_mode: AtomicBool,
     closed: AtomicBool,
     /// What the first link is told, until it starts.
@@ -110,14 +115,14 @@ impl Tier {
         let endpoint = redis.topology.to_string();
         let counters = Arc::clone(&parts.counters);
         let (first, controls) = Link::new(parts.cache, config, endpoint, &shared, counters);
-        let tier = Arc::new(Self {
+        let tier = Arc::new_cyclic(|weak| Self {
             tls: tls.map(Arc::new),
             sentinels,
             shared,
             first,
             seeds: Arc::new(Spot::new(nodes)),
             cluster: OnceLock::new(),
-            mode: Mutex::new(Mode::Memory.as_str()),
+            voice: Voice::new(Weak::clone(weak), Arc::clone(&parts.application)),
             memory_mode: AtomicBool::new(parts.config.memory_mode),
             closed: AtomicBool::new(false),
             controls: Mutex::new(Some(controls)),
@@ -154,7 +159,7 @@ impl Tier {
         Setting {
             config: Arc::clone(&self.parts.config),
             redis: Arc::clone(&self.parts.redis),
-            application: Arc::new(Voice(Arc::downgrade(self))),
+            application: Arc::<Voice>::clone(&self.voice),
             dial: Arc::new(network(place)),
             dial_any: Arc::new(network(anywhere)),
             sentinels: self.sentinels.clone(),
@@ -239,7 +244,7 @@ impl Tier {
         if self.cluster.get().is_none() {
             return vec![keys];
         }
-        group_by_slot(keys)
+        group_by_slot(keys, AsRef::as_ref)
     }
 
     /// Looks at the journal that a key belongs to. `look` must not ask for links.
@@ -339,6 +344,11 @@ impl Tier {
         }
     }
 
+    /// Tells of the mode of all links, if it is another.
+    pub(super) fn tell_mode(&self, reason: String, error: Option<LastError>) {
+        self.voice.tell_mode(self, reason, error);
+    }
+
     /// Notes that what matches may still be at the server of a link, or, if that is gone, wherever its keys went.
     pub fn distrust_pattern(&self, link: &Arc<Link>, pattern: &[u8]) {
         let links = self.links();
@@ -387,12 +397,7 @@ impl Tier {
                 Mode::Memory.as_str()
             }
         });
-        common_mode(modes)
-    }
-
-    /// The mode as it was told by each of the links.
-    fn told_mode(&self) -> &'static str {
-        common_mode(self.links().iter().map(|link| link.status.lock().mode))
+        voice::common(modes)
     }
 
     /// How changes of others are heard of, as far as all links do.
@@ -439,143 +444,21 @@ impl Tier {
     }
 }
 
-/// Cuts `keys` into those of one slot each, in their order.
-pub(super) fn group_by_slot<K: AsRef<[u8]>>(keys: Vec<K>) -> Vec<Vec<K>> {
-    let mut groups: Vec<(u16, Vec<K>)> = Vec::new();
-    let mut at: ahash::HashMap<u16, usize> = ahash::HashMap::default();
-    for key in keys {
-        let slot = slot_of(key.as_ref());
-        let group = *at.entry(slot).or_insert_with(|| {
-            groups.push((slot, Vec::new()));
-            groups.len() - 1
-        });
-        groups[group].1.push(key);
-    }
-    groups.into_iter().map(|(_, keys)| keys).collect()
-}
-
-/// Where a request belongs.
-#[must_use]
-pub(super) fn slot_of_request(request: &Request) -> Option<u16> {
-    match request {
-        Request::Get(key) => Some(slot_of(key)),
-        Request::Write(_, keys) => keys.first().map(|key| slot_of(key)),
-        Request::Raw(cmd) => first_key(cmd).map(slot_of),
-    }
-}
-
-/// The first key that a command names, as far as it is known where commands name keys. A wrong guess costs a redirection.
-fn first_key(cmd: &Cmd) -> Option<&[u8]> {
-    let words = commands::words(cmd);
-    let name = words.first()?.to_ascii_uppercase();
-    let at = match name.as_slice() {
-        b"PING" | b"ECHO" | b"INFO" | b"DBSIZE" | b"SCAN" | b"TIME" | b"CLIENT" | b"CONFIG"
-        | b"COMMAND" | b"PUBLISH" | b"SCRIPT" | b"FUNCTION" | b"CLUSTER" | b"FLUSHDB"
-        | b"FLUSHALL" | b"LASTSAVE" | b"KEYS" | b"RANDOMKEY" | b"ACL" | b"LATENCY" | b"SLOWLOG"
-        | b"ASKING" => return None,
-        b"EVAL" | b"EVALSHA" | b"EVAL_RO" | b"EVALSHA_RO" | b"FCALL" | b"FCALL_RO" => 3,
-        b"OBJECT" | b"MEMORY" | b"XGROUP" | b"XINFO" | b"BITOP" | b"ZUNION" | b"ZINTER"
-        | b"ZDIFF" | b"SINTERCARD" | b"LMPOP" | b"ZMPOP" => 2,
-        b"XREAD" | b"XREADGROUP" => {
-            let streams = words
-                .iter()
-                .position(|word| word.eq_ignore_ascii_case(b"STREAMS"))?;
-            streams + 1
-        }
-        _ => 1,
-    };
-    words.get(at).copied()
-}
-
-fn common_mode(modes: impl Iterator<Item = &'static str>) -> &'static str {
-    let modes: Vec<&'static str> = modes.collect();
-    let all = |mode: Mode| modes.iter().all(|each| *each == mode.as_str());
-    for mode in [Mode::Tiered, Mode::Memory] {
-        if all(mode) {
-            return mode.as_str();
-        }
-    }
-    let full = |mode: &str| mode != Mode::Memory.as_str() && mode != Mode::Partial.as_str();
-    if modes.iter().all(|mode| full(mode)) {
-        Mode::ReadsOnly.as_str()
-    } else {
-        Mode::Partial.as_str()
-    }
-}
-
 /// Any server of the tier.
 struct Anywhere(Weak<Tier>);
 
 impl Locate for Anywhere {
-    fn locate(
-        &self,
-        allowance: std::time::Duration,
-    ) -> futures_util::future::BoxFuture<'_, Result<Endpoint, super::dialer::DialError>> {
+    fn locate(&self, allowance: Duration) -> BoxFuture<'_, Result<Endpoint, DialError>> {
         let tier = self.0.upgrade();
-        Box::pin(async move {
-            match tier {
-                Some(tier) => match tier.cluster() {
-                    Some(cluster) => Ok(cluster.any_node()),
-                    None => tier.seeds.locate(allowance).await,
-                },
-                None => Err(super::dialer::DialError::new(
-                    crate::resilience::backoff::Class::Transient,
-                    "ECLOSED",
-                    "the cache is closed",
-                )),
+        async move {
+            let tier = tier.ok_or_else(|| {
+                DialError::new(Class::Transient, "ECLOSED", "the cache is closed")
+            })?;
+            match tier.cluster() {
+                Some(cluster) => Ok(cluster.any_node()),
+                None => tier.seeds.locate(allowance).await,
             }
-        })
-    }
-}
-
-/// Tells the application what becomes of all links together.
-pub(super) struct Voice(Weak<Tier>);
-
-impl Application for Voice {
-    fn tell(&self, event: Event) {
-        let Some(tier) = self.0.upgrade() else { return };
-        let application = &tier.parts.application;
-        if tier.cluster.get().is_none() {
-            if let Event::Mode { to, .. } = &event {
-                *tier.mode.lock() = to;
-            }
-            application.tell(event);
-            return;
         }
-        match event {
-            Event::Mode { reason, error, .. } => tier.tell_mode(reason, error),
-            Event::Ready if tier.told_mode() == Mode::Memory.as_str() => (),
-            Event::Ready if tier.told_mode() == Mode::Partial.as_str() => (),
-            // Told once all are.
-            Event::Closed => (),
-            Event::Ready
-            | Event::Reconnecting { .. }
-            | Event::Warning { .. }
-            | Event::Quota { .. } => application.tell(event),
-        }
-    }
-
-    fn ask(&self, question: Question) -> oneshot::Receiver<String> {
-        match self.0.upgrade() {
-            Some(tier) => tier.parts.application.ask(question),
-            None => oneshot::channel().1,
-        }
-    }
-}
-
-impl Tier {
-    /// Tells that other tiers are in use now, if they are.
-    pub(super) fn tell_mode(&self, reason: String, error: Option<super::status::LastError>) {
-        let mut mode = self.mode.lock();
-        let to = self.told_mode();
-        let from = std::mem::replace(&mut *mode, to);
-        if from != to {
-            self.parts.application.tell(Event::Mode {
-                from,
-                to,
-                reason,
-                error,
-            });
-        }
+        .boxed()
     }
 }

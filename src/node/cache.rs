@@ -21,8 +21,8 @@ use crate::{
     cache::{
         As, Cache, Key, Outcome, Waiter,
         flight::LoadOptions,
-        invalidate::Progress,
         outcome::{Notice, Sink},
+        pattern::Progress,
         report,
         write::Ttl,
     },

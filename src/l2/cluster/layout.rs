@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -13,7 +13,9 @@ use tokio::{
 };
 
 use super::{
-    Cluster, Routes, retire_idle,
+    Cluster, Routes,
+    handover::refuse,
+    retire_idle,
     slots::{Layout, Node, tag_of},
 };
 use crate::{
@@ -49,6 +51,7 @@ const ASKED: usize = 2;
 pub(super) async fn keep(cluster: Weak<Cluster>) {
     let mut trouble: Option<Instant> = None;
     let mut failures = 0;
+    let mut memory = Memory::default();
     loop {
         let Some(strong) = cluster.upgrade() else {
             return;
@@ -84,7 +87,7 @@ pub(super) async fn keep(cluster: Weak<Cluster>) {
         let Some(strong) = cluster.upgrade().filter(|_| asks && !is_idle) else {
             continue;
         };
-        let known = strong.refresh().await;
+        let known = strong.refresh(&mut memory).await;
         drop(strong);
         failures = if known { 0 } else { (failures + 1).min(5) };
         sleep(SPACING).await;
@@ -267,7 +270,7 @@ impl Cluster {
     }
 
     /// Asks nodes for the layout, until one tells it: some that are in use, then every one that is known. Whether one did.
-    async fn refresh(self: &Arc<Self>) -> bool {
+    async fn refresh(self: &Arc<Self>, memory: &mut Memory) -> bool {
         let mut links = self.links();
         links.retain(|link| link.state() == LinkState::Up);
         fastrand::shuffle(&mut links);
@@ -285,12 +288,14 @@ impl Cluster {
         nodes.sort_by_key(ToString::to_string);
         nodes.dedup();
         fastrand::shuffle(&mut nodes);
-        let mut memory = Memory::default();
         let protocol = ProtocolVersion::RESP2;
-        let info = handshake::connection_info(&self.setting, &mut memory, protocol).await;
+        let info = handshake::connection_info(&self.setting, memory, protocol).await;
+        let link = Arc::clone(&self.routes.read().shards[0].link);
         let mut pipeline = redis::pipe();
         pipeline.cmd("CLUSTER").arg("SLOTS");
         for node in nodes {
+            handshake::count_greeting(&link, &self.setting, &info);
+            link.counters.l2_commands.fetch_add(1, Relaxed);
             let asked = self.asker.ask(&node, &info, &pipeline, ALLOWANCE).await;
             let reply = asked.ok().and_then(|mut replies| replies.pop());
             if let Some(reply) = reply
@@ -333,7 +338,7 @@ async fn ask(link: &Arc<Link>) -> Option<Value> {
         tries: 0,
     };
     if let Some(refused) = link.port.submit(operation) {
-        super::refuse(vec![refused]);
+        refuse(vec![refused]);
     }
     link.port.wake();
     reply.await.ok()?.ok()

@@ -49,6 +49,20 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
+/// Cuts `items` into those whose keys are in one slot each, in the order of the first of each.
+pub fn group_by_slot<T>(items: Vec<T>, key: impl Fn(&T) -> &[u8]) -> Vec<Vec<T>> {
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    let mut at: ahash::HashMap<u16, usize> = ahash::HashMap::default();
+    for item in items {
+        let group = *at.entry(slot_of(key(&item))).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[group].push(item);
+    }
+    groups
+}
+
 /// For each slot a number whose digits are in it.
 static TAGS: LazyLock<Box<[u32]>> = LazyLock::new(|| {
     let mut tags = vec![None; usize::from(SLOTS)];

@@ -86,7 +86,7 @@ impl Serving<'_> {
     pub(super) fn send(&mut self, mut batch: Batch) {
         if let Some(publish) = self.link.shared.bus.telling_of(&batch.pipeline) {
             let link = Arc::clone(self.link);
-            batch.follow(publish, once(move |reply| link.heard_of_publishing(&reply)));
+            batch.follow(publish, once(move |reply| link.heard_of_telling(&reply)));
         }
         for family in batch.families() {
             self.link.counters.commands.count(family);

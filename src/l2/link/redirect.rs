@@ -9,10 +9,9 @@ use crate::{
     l2::{
         batch::Part,
         changes::Changes,
-        cluster::slots::redirection,
+        cluster::{slot_of_request, slots::redirection},
         commands,
         port::{Failure, Operation, Request},
-        tier::slot_of_request,
     },
     telemetry::counters::ErrorClass,
 };
@@ -76,9 +75,7 @@ impl Serving<'_> {
         }
         None
     }
-}
 
-impl Serving<'_> {
     /// There are slots though nobody said so: from now on keys are told apart by them.
     pub(super) fn found_slots(&self) {
         if let Some(tier) = self.setting.tier.upgrade() {
