@@ -336,6 +336,15 @@ export interface L2Health {
     losses: number
     lag_ms: number | null
   }
+  /** Each master of a cluster; absent elsewhere. */
+  shards?: {
+    endpoint: string
+    state: LinkState
+    mode: Mode
+    breaker: 'closed' | 'open' | 'half-open'
+    latency_ms: number | null
+    pending_invalidations: number
+  }[]
 }
 
 export interface QuotaHealth {

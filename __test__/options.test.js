@@ -60,13 +60,21 @@ describe('redis', () => {
     for (const redis of [undefined, false]) assert.deepEqual(config({ redis }), {})
   })
 
-  test('may be the path of a socket', () => assert.deepEqual(config({ redis: '/tmp/r.sock' }), { redis: { path: '/tmp/r.sock' } })) // prettier-ignore
+  test('may be the path of a socket', () => assert.deepEqual(config({ redis: '/run/r.sock' }), { redis: { path: '/run/r.sock' } })) // prettier-ignore
 
   test('what would change results is refused with the reason', () => {
     refuses({ redis: { stringNumbers: true } }, 'Expected `redis.stringNumbers` to be absent, got a boolean; numbers are returned as numbers') // prettier-ignore
     for (const name of ['Connector', 'readOnly', 'scripts', 'natMap']) refuses({ redis: { [name]: {} } }, new RegExp(`redis.${name}.*; .+`)) // prettier-ignore
     refuses({ redis: { tls: { checkServerIdentity: () => undefined } } }, /servername/)
     refuses({ redis: { tls: { minVersion: 'TLSv1.3' } } }, /1\.2/)
+  })
+
+  test('redisOptions count as if they stood beside the nodes, which win', () => {
+    const nodes = [{ host: 'a', port: 1 }]
+    const redis = { nodes, password: 'own', redisOptions: { password: 'shared', maxRetriesPerRequest: null, db: null, family: 4 } } // prettier-ignore
+    const expected = { nodes, password: 'own', family: 4, maxRetriesPerRequest: 1_000_000 }
+    assert.deepEqual(config({ redis }), { redis: expected })
+    assert.deepEqual(config({ redis: { nodes, redisOptions: null } }), { redis: { nodes } })
   })
 
   test('sentinels and nodes are lists of addresses, and exclude each other', () => {

@@ -8,6 +8,7 @@ const path = require('node:path')
 const { test } = require('node:test')
 const { openCache, openOn } = require('./support/cache.js')
 const { root } = require('./support/child.js')
+const { startCluster } = require('./support/cluster.js')
 const { startRedis } = require('./support/redis.js')
 const { until } = require('./support/wait.js')
 
@@ -92,6 +93,22 @@ test('the whole API works under exactly the documented rule, and nothing is refu
   assert.deepEqual(await everything(cache), ANSWERS)
   const log = await server.command('ACL', 'LOG')
   assert.deepEqual(log, [])
+})
+
+test('in a cluster it works with what topologies.md adds', async (t) => {
+  const page = fs.readFileSync(path.join(root, 'docs', 'topologies.md'), 'utf8')
+  const [, added] = /^needs beside those in .*: `(.*?)`/m.exec(page)
+  const cluster = await startCluster(t)
+  const rule = [...documentedRule(), ...documentedRights().tracking, ...wordsOf(added)]
+  for (const { master } of cluster.shards)
+    await master.command('ACL', 'SETUSER', 'app', 'on', '>secret', ...rule)
+  const redis = { ...cluster.redis, username: 'app', password: 'secret' }
+  const cache = openCache(t, { redis, namespace: 'app', strict: true })
+  await cache.ready({ timeout: 20_000 })
+  await everything(cache)
+  const { mode, reason } = cache.health().cache.l2.invalidation
+  assert.deepEqual({ mode, reason }, { mode: 'tracking', reason: null })
+  for (const { master } of cluster.shards) assert.deepEqual(await master.command('ACL', 'LOG'), [])
 })
 
 test('no command of the rule is superfluous', async (t) => {

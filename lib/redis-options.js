@@ -176,12 +176,12 @@ function readRedis(value) {
   if (typeof value['sendCommand'] === 'function')
     throw refused('Expected `redis` to be a URL or options, got a client; pass what it was made with')
   const { redisOptions, ...own } = value
-  const node =
-    redisOptions === undefined ? {} : readOptions(dropNulls(redisOptions), 'redis.redisOptions', NODE)
-  const read = { ...node, ...readOptions(dropNulls(own), 'redis', REDIS) }
+  const shared = readOptions(dropNulls(redisOptions ?? {}), 'redis.redisOptions', NODE)
+  const read = { ...shared, ...readOptions(dropNulls(own), 'redis', REDIS) }
   checkTopology(read)
   const { retryStrategy, credentials, commandTimeout, ...config } = read
-  if (value['maxRetriesPerRequest'] === null) config['maxRetriesPerRequest'] = NO_BOUND
+  const given = { .../** @type {object} */ (redisOptions), ...own }
+  if (given['maxRetriesPerRequest'] === null) config['maxRetriesPerRequest'] = NO_BOUND
   if (retryStrategy) config['retryStrategy'] = true
   if (credentials) config['credentials'] = true
   for (const name of Object.keys(config))
