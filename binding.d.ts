@@ -29,6 +29,7 @@ export declare class NativeCache {
   deletePattern(ticket: number, glob: string, strict: boolean | undefined | null, progress: boolean): Answer
   scan(ticket: number, glob: string, cursor: string): Answer
   clear(ticket: number, wholeDatabase: boolean, strict?: boolean | undefined | null): Answer
+  invalidateTags(ticket: number, tags: Array<string>, strict?: boolean | undefined | null): Answer
   ttl(ticket: number, key: Text, strict?: boolean | undefined | null): Answer
   touch(ticket: number, key: Text, ttl: unknown, strict?: boolean | undefined | null): Answer
   markStale(ticket: number, key: Text, strict?: boolean | undefined | null): Answer
@@ -41,12 +42,25 @@ export declare class NativeCache {
   close(ticket: number): Answer
   /** `getOrSet` after a miss in L1: joins or begins the key's flight. */
   load(ticket: number, key: Text, options: object): Answer
+  /**
+   * Several at once. For each `[kind, value]`, `true` if it waits for somebody else's flight, or `undefined` if its own
+   * is under way.
+   */
+  loadMany(tickets: Array<number>, keys: Array<Text>, options: object): unknown[]
+  /** Settles with `[lock, fence]`. */
+  lock(ticket: number, key: Text, ttl: number, wait: number): Answer
+  extendLock(ticket: number, lock: number, ttl: number): Answer
+  releaseLock(ticket: number, lock: number): Answer
+  /** Nobody holds the lock any more. */
+  dropLock(lock: number): void
   /** The factory's value of a flight that this environment leads. */
   loaded(flight: number, kind: number, payload: Data, options?: object | undefined | null): void
   /** The factory gave `undefined`. */
   loadedNothing(flight: number): void
-  /** The factory failed; `clone` is its error for other environments. */
-  loadFailed(flight: number, clone?: Buffer | undefined | null): void
+  /** The factory's value cannot be stored; `clone` is it for other environments. */
+  loadedUnstorable(flight: number, clone?: Buffer | undefined | null): void
+  /** The factory failed, for this reason; `clone` is its error for other environments. */
+  loadFailed(flight: number, clone: Buffer | undefined | null, reason: string): void
   /** The caller of a load no longer waits; `leads` if its factory runs. */
   leave(ticket: number, leads: boolean): void
   peek(key: Text): Answer
@@ -75,8 +89,9 @@ export declare function defaults(): string
 export declare function escapeGlob(text: string): string
 
 /**
- * Makes the function `(key, as) => value`. It writes the kind to `scratch[0]` (255: not in L1) and, where objects are
- * shared, the key's generation to `scratch[1]`.
+ * Makes the function `(key, as) => value`. It writes the kind to `scratch[0]` (255: not in L1), where objects are shared
+ * the key's generation to `scratch[1]`, and, if 4 was added to `as`, to `scratch[2]` how much of the entry's life is over,
+ * in thousandths.
  */
 export declare function hitFunction(cache: NativeCache, scratch: unknown): (key: string, as: number) => unknown
 

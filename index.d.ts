@@ -86,12 +86,7 @@ export interface L2Options {
   softTimeout?: Ms | 'auto' | false
 }
 
-export interface LoaderOptions extends Entry {
-  strict?: boolean
-  factoryTimeout?: Ms | false
-  /** How long to wait for Redis before the factory is called; default `l2.softTimeout`. */
-  l2SoftTimeout?: Ms | 'auto' | false
-}
+export interface LoaderOptions extends Entry, Loading {}
 
 export interface BreakerOptions {
   window?: Ms
@@ -227,6 +222,8 @@ export interface Entry {
   l1Ttl?: Ms
   /** How long past its TTL it is kept for fail-safe. */
   staleFor?: Ms
+  /** `invalidateTags` with one of them, and the entry is gone everywhere. At most 255 bytes each. */
+  tags?: readonly string[]
   jitter?: number
 }
 
@@ -238,12 +235,36 @@ export interface FactoryContext {
   /** Return the value without storing it. */
   skip(): void
   setTtl(ttl: Ms | null): void
+  /** Instead of the call's. */
+  setTags(...tags: string[]): void
 }
 
-export interface LoadOptions extends Entry, Call {
+/** What getOrSet may be told beside the entry's options, in a call or, as `loader`, for the whole cache. */
+export interface Loading {
+  /** Reject with ERR_CACHE_L2_UNAVAILABLE rather than load without Redis. */
+  strict?: boolean
+  /** How long to wait for the factory when there is a stale value, before that is served. Default: not at all. */
+  factorySoftTimeout?: Ms
+  /** How long to wait for the factory at all. Default 30 s. */
   factoryTimeout?: Ms | false
   /** How long to wait for Redis before the factory is called; default `l2.softTimeout`. */
   l2SoftTimeout?: Ms | 'auto' | false
+  /** The share of its TTL, above 0 and below 1, from which on an entry is renewed behind those who get it. */
+  eagerRefresh?: number
+  /** For how long a factory that failed is not called again while there is a stale value. Default 30 s. */
+  retryAfter?: Ms
+  /** The TTL of `null`. */
+  nullTtl?: Ms
+  /** For how long the error of a factory is the answer to everybody in this process. Default: not at all. */
+  errorTtl?: Ms
+  /** Let one process at a time make the value. */
+  lock?: boolean
+  /** Ignore what is cached. */
+  fresh?: boolean
+}
+
+export interface LoadOptions extends Entry, Call, Loading {
+  strict?: boolean
 }
 
 export interface SetOptions extends Entry, Call {
@@ -253,6 +274,27 @@ export interface SetOptions extends Entry, Call {
 
 /** For `setMany`; what the entry says wins over the call's options. */
 export type KeyedEntry<K = string, V = unknown> = { key: K; value: V } & Entry
+
+export interface LockOptions {
+  /** The lease: how long the lock outlives a process that was killed. It is renewed at half its life. Default 10 s. */
+  ttl?: Ms
+  /** How long to wait for one that somebody else holds. Default 5 s. */
+  wait?: Ms
+  signal?: AbortSignal
+}
+
+/** A lock that is held: see docs/loading.md for what it promises and what it cannot. */
+export interface Lock extends AsyncDisposable {
+  readonly key: string
+  /** Grows from owner to owner: let who is written to refuse a smaller one. From the server's clock, in microseconds. */
+  readonly fence: bigint
+  /** Aborts when the lock is lost. */
+  readonly signal: AbortSignal
+  /** Gives it another life from now on; `false` if it is lost. */
+  extend(ms: Ms): Promise<boolean>
+  /** Whether it was still held. */
+  release(): Promise<boolean>
+}
 
 export interface CommandOptions {
   signal?: AbortSignal
@@ -406,6 +448,13 @@ export interface CacheView<S extends object = Record<string, unknown>> {
   delete(key: Key<S>, opts?: Call): Promise<boolean>
   del(key: Key<S>, opts?: Call): Promise<boolean>
   deleteMany(keys: readonly Key<S>[], opts?: Call): Promise<number>
+  /** Every entry that carries one of the tags is gone, everywhere. */
+  invalidateTags(...tags: readonly string[]): Promise<void>
+  invalidateTags(...tags: readonly [...string[], Call]): Promise<void>
+  /** Rejects with ERR_CACHE_LOCKED if somebody else holds it all along. Without Redis configured it holds in this process. */
+  lock(key: Key<S>, opts?: LockOptions): Promise<Lock>
+  /** Calls `fn` with the lock and releases it after that. */
+  withLock<T>(key: Key<S>, opts: LockOptions | undefined, fn: (lock: Lock) => T | Promise<T>): Promise<T>
   /** Redis glob syntax on the key after the namespace; the number of keys removed. */
   deletePattern(
     glob: string,

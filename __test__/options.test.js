@@ -192,12 +192,23 @@ describe('options of the cache', () => {
       refuses(options, /^Expected `options` to be an object, got /)
   })
 
-  test('what arrives with a later version says so', () => {
+  test('words that are not among those that there are', () => {
     refuses(
       { invalidation: 'on' },
       'Expected `invalidation` to be "auto", "tracking", "pubsub" or "off", got "on"',
     )
-    refuses({ loader: { eagerRefresh: 0.8 } }, /`loader.eagerRefresh` .* later version/)
+  })
+
+  test('defaults of getOrSet are checked as its options are', () => {
+    refuses(
+      { loader: { eagerRefresh: 1 } },
+      /`loader.eagerRefresh` to be a number above 0 and below 1, got 1/,
+    )
+    refuses({ loader: { tags: 'all' } }, /`loader.tags` to be an array of non-empty strings, got "all"/)
+    refuses({ loader: { tags: ['a', ''] } }, /`loader.tags\[1\]` to be a non-empty, well-formed string/)
+    refuses({ loader: { lock: 1 } }, /`loader.lock` to be a boolean, got 1/)
+    refuses({ loader: { retryAfter: -1 } }, /`loader.retryAfter` to be a non-negative number/)
+    refuses({ l2: { format: 'plain' }, loader: { tags: ['a'] } }, /`loader.tags` to be absent with/)
   })
 })
 

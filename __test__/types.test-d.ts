@@ -73,12 +73,17 @@ export async function withoutSchema(cache: Cache, signal: AbortSignal): Promise<
 
   // @ts-expect-error seconds as a third argument are ioredis' way
   await cache.set('k', 1, 60)
-  // @ts-expect-error methods that are not there yet are absent
-  cache.invalidateTags('t')
+  await cache.invalidateTags('t', 'u')
+  await cache.invalidateTags('t', { strict: true })
+  // @ts-expect-error tags are strings
+  await cache.invalidateTags(7)
   // @ts-expect-error
   cache.wrap(async () => 1, { key: 'k' })
-  // @ts-expect-error tags arrive with a later version
   await cache.set('k', 1, { tags: ['t'] })
+  const held = await cache.lock('k', { ttl: 1_000 })
+  is<Equal<typeof held.fence, bigint>>()
+  const done = await cache.withLock('k', {}, async ({ signal }) => signal.aborted)
+  is<Equal<typeof done, boolean>>()
   // @ts-expect-error an absent option is left out, not undefined
   await cache.get('k', { signal: undefined })
 }
@@ -173,6 +178,5 @@ export function contexts(context: FactoryContext, options: LoadOptions): void {
   context.setTtl(options.ttl ?? null)
   context.skip()
   is<Equal<typeof context.stale, { readonly value: unknown; readonly age: number } | undefined>>()
-  // @ts-expect-error arrives with tags
-  context.setTags('t')
+  context.setTags('t', 'u')
 }

@@ -10,6 +10,7 @@ export interface EntryOptions {
   l1Ttl?: number
   staleFor?: number
   jitter?: number
+  tags?: readonly string[]
 }
 export interface SetOptions extends EntryOptions {
   wait?: boolean
@@ -20,14 +21,21 @@ export interface LoadedOptions extends EntryOptions {
   /** Hand the value to the waiting callers and store nothing. */
   skip?: boolean
 }
-export interface LoadTimes {
+export interface NativeLoadOptions {
+  strict?: boolean
+  factorySoftTimeout?: number
   factoryTimeout?: number | false
   l2SoftTimeout?: number | 'auto' | false
-}
-export interface NativeLoadOptions extends LoadTimes {
-  strict?: boolean
-  /** Take nothing from the tiers: the caller could not decode what they hold. */
+  retryAfter?: number
+  errorTtl?: number
+  tags?: readonly string[]
+  lock?: boolean
+  /** Take nothing from the tiers: the caller does not want it, or could not decode what they hold. */
   fresh?: boolean
+  /** From so many thousandths of its life on an entry is renewed behind those who get it. */
+  eager?: number
+  /** The caller has a value, and only wants it renewed. */
+  behind?: boolean
 }
 
 /** The completion queue of one environment. */
@@ -54,6 +62,7 @@ export interface NativeCache {
   has(ticket: number, key: string, strict: Strict): Reply
   delete(ticket: number, key: string, strict: Strict): Reply
   deleteMany(ticket: number, keys: readonly string[], strict: Strict): Reply
+  invalidateTags(ticket: number, tags: readonly string[], strict: Strict): Reply
   deletePattern(ticket: number, glob: string, strict: Strict, progress: boolean): Reply
   scan(ticket: number, glob: string, cursor: string): Reply
   clear(ticket: number, wholeDatabase: boolean, strict: Strict): Reply
@@ -68,9 +77,18 @@ export interface NativeCache {
   settled(ticket: number, timeout?: number): Reply
   close(ticket: number): Reply
   load(ticket: number, key: string, opts: NativeLoadOptions): Reply
+  /** For each an answer, `true` if it waits for somebody else's flight, or `undefined`. */
+  loadMany(tickets: number[], keys: readonly string[], opts: NativeLoadOptions): (Answer | true | undefined)[]
+  /** Settles with `[lock, fence]`. */
+  lock(ticket: number, key: string, ttl: number, wait: number): Reply
+  extendLock(ticket: number, lock: number, ttl: number): Reply
+  releaseLock(ticket: number, lock: number): Reply
+  dropLock(lock: number): void
   loaded(flight: number, kind: number, payload: Payload, opts: LoadedOptions): void
   loadedNothing(flight: number): void
-  loadFailed(flight: number, clone: Buffer | null): void
+  /** The value cannot go through a tier; `clone` is for other environments. */
+  loadedUnstorable(flight: number, clone: Buffer | null): void
+  loadFailed(flight: number, clone: Buffer | null, reason: string): void
   /** `leads`: the factory of the caller who leaves runs. */
   leave(ticket: number, leads: boolean): void
   peek(key: string): Reply

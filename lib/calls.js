@@ -11,12 +11,11 @@ const {
   duration,
   expected,
   isObject,
-  later,
   oneOf,
   readOptions,
   refused,
 } = require('./checks.js')
-const { ENTRY, LATER } = require('./groups.js')
+const { ENTRY, LOADER } = require('./groups.js')
 
 const signal = check(
   'an AbortSignal',
@@ -24,25 +23,20 @@ const signal = check(
 )
 
 const CALL = { signal, strict: checks.flag }
-const WRITE = { ...CALL, ...ENTRY, tags: later, wait: checks.flag }
+const WRITE = { ...CALL, ...ENTRY, wait: checks.flag }
 /** The options that each method takes. */
 const OPTIONS = {
   call: CALL,
   get: { ...CALL, as: oneOf('string', 'buffer') },
   set: { ...WRITE, onlyIf: oneOf('absent', 'present') },
   setMany: WRITE,
-  entry: { ...ENTRY, tags: later, key: keyed, value: keyed },
+  entry: { ...ENTRY, key: keyed, value: keyed },
   pattern: { ...CALL, onProgress: checks.func, wholeDatabase: checks.flag },
   keys: { ...CALL, limit: checks.count },
   clear: { ...CALL, wholeDatabase: checks.flag },
   increment: { ...CALL, ttl: ENTRY.ttl },
-  load: {
-    ...CALL,
-    ...ENTRY,
-    factoryTimeout: duration({ or: [false] }),
-    l2SoftTimeout: duration({ or: ['auto', false] }),
-    ...Object.fromEntries(LATER.map((name) => [name, later])),
-  },
+  load: { ...CALL, ...LOADER },
+  lock: { ...CALL, ttl: duration(), wait: duration({ zero: true }) },
   command: { ...CALL, timeout: duration(), buffers: checks.flag },
   wait: { ...CALL, timeout: duration() },
   health: { verbose: checks.flag },
@@ -74,13 +68,28 @@ function readCall(given, table) {
 }
 
 /**
- * What an entry is given, which the plain format restricts.
+ * What an entry is given, as far as it depends on the cache: the plain format has no place for some of it.
  * @param {Record<string, any>} call
  * @param {import('./handle.js').Handle} handle
  */
-function refuseStaleInPlain(call, handle) {
-  if (call['staleFor'] && handle.shared.config['l2']?.format === 'plain')
-    throw refused('Expected `staleFor` to be absent with `l2.format: "plain"`, got both')
+function checkEntry(call, handle) {
+  const { staleFor, tags } = call
+  if (tags !== undefined) checkTags(tags, handle)
+  if (handle.shared.config['l2']?.format !== 'plain') return
+  if (staleFor) throw refused('Expected `staleFor` to be absent with `l2.format: "plain"`, got both')
+  if (tags?.length > 0) throw refused('Expected `tags` to be absent with `l2.format: "plain"`, got both')
+}
+
+/**
+ * The length of tags, which the prefix of a view is part of.
+ * @param {readonly string[]} tags
+ * @param {import('./handle.js').Handle} handle
+ */
+function checkTags(tags, handle) {
+  const { tagBytes } = handle
+  const long = tags.findIndex((tag) => tag.length * 3 > tagBytes && Buffer.byteLength(tag) > tagBytes)
+  if (long >= 0)
+    throw refused(`Expected \`tags[${long}]\` to be at most ${tagBytes} bytes, got ${describe(tags[long])}`)
 }
 
 /**
@@ -108,9 +117,16 @@ function checkTtl(ttl) {
   return ENTRY.ttl(ttl, 'ttl')
 }
 
+/** A life that ends. @param {unknown} ms @returns {number} */
+function checkLife(ms) {
+  return OPTIONS.lock.ttl(ms, 'ms')
+}
+
 exports.OPTIONS = OPTIONS
+exports.checkEntry = checkEntry
 exports.checkKey = checkKey
+exports.checkLife = checkLife
 exports.checkKeys = checkKeys
 exports.checkTtl = checkTtl
 exports.readCall = readCall
-exports.refuseStaleInPlain = refuseStaleInPlain
+exports.checkTags = checkTags

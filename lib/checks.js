@@ -183,12 +183,22 @@ function words(text) {
   return text.trim().split(/\s+/)
 }
 
+/** What an entry's envelope holds of tags. */
+const MOST_TAGS = 255
+
 /**
- * What the contract names and a later version brings.
+ * Names of tags.
  * @type {Check}
  */
-function later(_value, path) {
-  throw refused(`Expected \`${path}\` to be absent, got an option that arrives with a later version`)
+function tags(value, path) {
+  if (!Array.isArray(value)) throw expected(path, 'an array of non-empty strings', value)
+  if (value.length > MOST_TAGS)
+    throw refused(`Expected \`${path}\` to be at most ${MOST_TAGS} tags, got ${value.length}`)
+  value.forEach((tag, index) => {
+    if (typeof tag !== 'string' || tag === '' || !tag.isWellFormed())
+      throw expected(`${path}[${index}]`, 'a non-empty, well-formed string', tag)
+  })
+  return [...value]
 }
 
 const checks = {
@@ -197,6 +207,7 @@ const checks = {
   text: check('a non-empty string', (value) => typeof value === 'string' && value !== ''),
   share: check('a number from 0 to 1', (value) => value >= 0 && value <= 1 && typeof value === 'number'),
   rate: check('a number above 0, at most 1', (value) => value > 0 && value <= 1 && typeof value === 'number'),
+  tags,
   func: check('a function', (value) => typeof value === 'function'),
 }
 
@@ -207,7 +218,6 @@ exports.describeType = describeType
 exports.duration = duration
 exports.expected = expected
 exports.isObject = isObject
-exports.later = later
 exports.oneOf = oneOf
 exports.readOptions = readOptions
 exports.refused = refused

@@ -13,6 +13,8 @@
  * | open | no answer, or the lead of a flight | pending, holds the loop |
  * | pending | completion | settled |
  * | pending | lead of a flight | pending |
+ * | open, pending | a stale value | answered: the promise is settled, and the loop is not held |
+ * | answered | lead of a flight, or completion | settled |
  * | pending | the signal aborts: a load | settled, the native side is told |
  * | pending | the signal aborts: anything else | abandoned: rejected, the slot waits for its completion |
  * | abandoned | completion | settled |
@@ -52,6 +54,10 @@ class Ticket {
     this.finish = finish
     this.detail = detail
     this.pending = false
+    /** Its promise is settled; the native side may still want something of its caller. */
+    this.answered = false
+    /** What is done with its end once its caller has left. */
+    this.discard = ignore
     /** @type {(() => void) | undefined} takes the listener off the caller's signal */
     this.unlisten = undefined
     /** @type {Promise<any>} */
@@ -121,12 +127,24 @@ class Tickets {
   }
 
   /**
+   * Settles the promise of a ticket that stays open, and keeps nothing alive from now on.
+   * @param {Ticket} ticket
+   * @param {unknown} value
+   */
+  answer(ticket, value) {
+    ticket.answered = true
+    this.#release(ticket)
+    ticket.resolve?.(value)
+  }
+
+  /**
    * The native side has the ticket; its completion will come.
    * @param {Ticket} ticket
    * @param {AbortSignal | undefined} signal
    * @param {((id: number) => void) | undefined} leave tells the native side to forget the ticket, where it can
    */
   keep(ticket, signal, leave) {
+    if (ticket.answered) return
     ticket.pending = true
     this.#hold ??= setInterval(() => {}, 2 ** 31 - 1)
     if (this.#pending++ === 0) this.#hold.ref()
@@ -144,7 +162,7 @@ class Tickets {
   #abort(ticket, signal, leave) {
     ticket.reject?.(abortedBy(signal))
     this.#release(ticket)
-    if (leave === undefined) ticket.finish = ignore
+    if (leave === undefined) ticket.finish = ticket.discard
     else {
       leave(ticket.id)
       this.#close(ticket)

@@ -11,7 +11,9 @@ const native = require('./native.js')
 
 /** @typedef {import('./handle.js').Shared} Shared */
 /** @typedef {import('./flight.js').Flight} Flight */
-/** @typedef {{ cache: number, type: string, ticket?: number, flight?: number, removed?: number, error?: any } & Record<string, unknown>} Event */
+/** @typedef {import('./boundary').NativeCache} NativeCache */
+/** @typedef {{ id: number, handle: { native: NativeCache }, lost(): void }} Held */
+/** @typedef {{ cache: number, type: string, ticket?: number, flight?: number, lock?: number, removed?: number, error?: any } & Record<string, unknown>} Event */
 /** @typedef {{ cache: number, ask: number, type: 'retry' | 'credentials', attempt?: number }} Ask */
 
 const NOTICE = { EVENT: 0, LOG: 1, ASK: 2 }
@@ -24,6 +26,12 @@ class Environment {
   /** @type {Map<number, Flight>} whose factory runs in this thread */
   flights = new Map()
   outcomes = new Outcomes()
+  /** @type {Map<number, WeakRef<Held>>} locks that are held in this thread */
+  locks = new Map()
+  #dropped = new FinalizationRegistry((/** @type {{ native: NativeCache, id: number }} */ { native, id }) => {
+    this.locks.delete(id)
+    native.dropLock(id)
+  })
   /** @type {Map<number, WeakRef<Shared>>} weak, so that a cache that is dropped without `close` can be collected */
   #caches = new Map()
   #collected = new FinalizationRegistry((/** @type {number} */ id) => this.#caches.delete(id))
@@ -36,6 +44,13 @@ class Environment {
     this.#collected.register(shared, shared.id)
   }
 
+  /** A lock is held as long as somebody has a use for it. @param {Held} held */
+  holds(held) {
+    const { native } = held.handle
+    this.locks.set(held.id, new WeakRef(held))
+    this.#dropped.register(held, { native, id: held.id }, held)
+  }
+
   /**
    * @param {number} kind
    * @param {string} json
@@ -44,6 +59,7 @@ class Environment {
     const notice = JSON.parse(json)
     const shared = this.#caches.get(notice.cache)?.deref()
     if (notice.type === 'abandoned') this.flights.get(notice.flight)?.abandon()
+    if (notice.type === 'lock-lost') this.locks.get(notice.lock)?.deref()?.lost()
     if (shared === undefined) return
     if (kind === NOTICE.EVENT) this.#event(shared, notice)
     else if (kind === NOTICE.LOG) shared.log(notice.level, notice.message, notice.fields ?? {})
@@ -56,7 +72,7 @@ class Environment {
    */
   #event(shared, notice) {
     const { cache: _cache, type, ...event } = notice
-    if (type === 'abandoned') return
+    if (type === 'abandoned' || type === 'lock-lost') return
     if (type === 'progress') return this.#progress(notice)
     if (event.error) event.error = errorOf(event.error)
     if (type === 'closed') this.#caches.delete(notice.cache)

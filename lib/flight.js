@@ -4,7 +4,8 @@
  * who wait for the same flight. Who waits, and when a flight is over, the native side knows.
  */
 const v8 = require('node:v8')
-const { checkTtl } = require('./calls.js')
+const { checkTags, checkTtl } = require('./calls.js')
+const { checks } = require('./checks.js')
 const { CacheError } = require('./errors.js')
 
 /** @typedef {{ error: unknown } | { value: unknown }} Outcome */
@@ -16,13 +17,24 @@ class Flight {
   #abandoned = false
 
   /**
-   * @param {string} key
-   * @param {import('./boundary').EntryOptions} entry
+   * @param {import('./loader.js').Load} load
+   * @param {{ value: unknown, age: number } | undefined} stale what the factory is to replace
    */
-  constructor(key, entry) {
+  constructor({ handle, key, entry, nullTtl }, stale) {
+    this.handle = handle
     this.key = key
+    this.stale = stale
+    /** How long `null` lives, unless the factory says how long. */
+    this.nullTtl = nullTtl
     /** @type {import('./boundary').LoadedOptions} */
     this.options = { ...entry }
+  }
+
+  /** What is stored with `value`. @param {unknown} value */
+  optionsFor(value) {
+    return value === null && this.nullTtl !== undefined
+      ? { ...this.options, ttl: this.nullTtl }
+      : this.options
   }
 
   /** The last caller has left. */
@@ -50,12 +62,18 @@ class Flight {
       get signal() {
         return flight.signal
       },
-      stale: undefined,
+      stale: flight.stale,
       skip() {
         flight.options.skip = true
       },
       setTtl(ttl) {
         flight.options.ttl = checkTtl(ttl)
+        flight.nullTtl = undefined
+      },
+      setTags(...tags) {
+        const checked = checks.tags(tags, 'tags')
+        checkTags(checked, flight.handle)
+        flight.options.tags = checked
       },
     }
   }
@@ -139,3 +157,4 @@ function lesserError(error) {
 exports.Flight = Flight
 exports.Outcomes = Outcomes
 exports.cloneOf = cloneOf
+exports.textOf = textOf

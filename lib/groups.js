@@ -1,21 +1,9 @@
 'use strict'
 /** What the groups of options may hold: the tables by which options.js and calls.js check. */
-const { check, checks, duration, expected, later, oneOf, readOptions } = require('./checks.js')
+const { check, checks, duration, expected, oneOf, readOptions } = require('./checks.js')
 
 /** @typedef {import('./checks.js').Check} Check */
 /** @typedef {import('./checks.js').Table} Table */
-
-/** Options of getOrSet that a later version brings. */
-const LATER = [
-  'tags',
-  'factorySoftTimeout',
-  'eagerRefresh',
-  'retryAfter',
-  'nullTtl',
-  'errorTtl',
-  'lock',
-  'fresh',
-]
 
 /** What an entry may be given, in a call or as a default. */
 const ENTRY = {
@@ -23,6 +11,7 @@ const ENTRY = {
   l1Ttl: duration(),
   staleFor: duration({ zero: true }),
   jitter: checks.share,
+  tags: checks.tags,
 }
 
 const L1 = {
@@ -44,12 +33,22 @@ const L2 = {
   softTimeout: duration({ or: ['auto', false] }),
 }
 
+/** What getOrSet may be told beside the entry's options, in a call or as a default. */
 const LOADER = {
   ...ENTRY,
   strict: checks.flag,
+  factorySoftTimeout: duration({ zero: true }),
   factoryTimeout: duration({ or: [false] }),
   l2SoftTimeout: duration({ or: ['auto', false] }),
-  ...Object.fromEntries(LATER.map((name) => [name, later])),
+  eagerRefresh: check(
+    'a number above 0 and below 1',
+    (value) => value > 0 && value < 1 && typeof value === 'number',
+  ),
+  retryAfter: duration({ zero: true }),
+  nullTtl: duration(),
+  errorTtl: duration({ zero: true }),
+  lock: checks.flag,
+  fresh: checks.flag,
 }
 
 const HEALTH = { interval: duration({ zero: true }), timeout: duration() }
@@ -93,7 +92,6 @@ exports.ENTRY = ENTRY
 exports.HEALTH = HEALTH
 exports.L1 = L1
 exports.L2 = L2
-exports.LATER = LATER
 exports.LOADER = LOADER
 exports.QUOTA = QUOTA
 exports.group = group

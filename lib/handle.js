@@ -39,6 +39,8 @@ const native = require('./native.js')
  * @property {() => unknown} [absent] a read: what it gives once the cache is closed
  * @property {object} [detail] for `finish`
  * @property {() => boolean} [leaves] a load, which an abort leaves: whether it runs the factory
+ * @property {boolean} [behind] nobody waits for it
+ * @property {Finish} [discard] what is done with its end if its caller has left
  */
 
 /** A stored value that could not be decoded. */
@@ -49,15 +51,20 @@ class Handle {
    * @param {Shared} shared
    * @param {NativeCache} own the native handle: the cache's, or that of a view
    * @param {string} prefix of the keys in Redis; empty only if every key of the database is in reach
+   * @param {number} tagBytes what a tag may have, of the 255 bytes that an envelope has room for
    */
-  constructor(shared, own, prefix) {
+  constructor(shared, own, prefix, tagBytes = 255) {
     this.shared = shared
     this.native = own
     this.prefix = prefix
+    this.tagBytes = tagBytes
     this.tickets = environmentOf().tickets
-    /** Written by the hit function: kind, generation. */
-    this.scratch = new Uint32Array(2)
+    /** Written by the hit function: kind, generation, the share of the life that is over in thousandths. */
+    this.scratch = new Uint32Array(3)
     this.hit = native.hitFunction(own, this.scratch)
+    const { loader = {} } = shared.config
+    /** Defaults of getOrSet that are needed on this side. @type {Record<string, any>} */
+    this.loader = loader
     this.near = shared.config['l1']?.shareObjects === true ? new Near() : undefined
   }
 
@@ -149,6 +156,8 @@ function operate(operation, submit) {
     }
   )
   const ticket = tickets.open(handle, checked, operation.detail)
+  ticket.answered = operation.behind === true
+  if (operation.discard) ticket.discard = operation.discard
   const answer = submitted(handle.native, ticket.id, submit)
   if (answer !== undefined) tickets.settle(ticket, answer[0], answer[1])
   if (tickets.find(ticket.id) === ticket) {

@@ -20,12 +20,16 @@ const KIND = Object.freeze({
   MANY: 6,
   /** A failure as data: `{ code, message, retryable, key?, cause? }`. */
   ERROR: 7,
-  /** This caller has to run its factory; the value is the id of the flight. */
+  /** This caller has to run its factory: `[flight]`, and if it replaces something `[flight, age, kind, value]`. */
   LEAD: 8,
   /** The factory of a flight failed: `[flight, clone | null]`. */
   FACTORY_ERROR: 9,
   /** A reply of Redis, converted. */
   REPLY: 10,
+  /** A value past its freshness, `[kind, value]`; the ticket stays open. */
+  STALE: 11,
+  /** The lock is the caller's: `[lock, fence]`. */
+  LOCKED: 12,
   /** What the hit function writes when L1 has nothing. */
   MISS: 255,
 })

@@ -1,15 +1,16 @@
 'use strict'
 /**
  * getOrSet on this side: a hit at once, else a ticket that joins the key's flight; when the native side says that this
- * caller leads, the factory runs here and its outcome goes back. Single flight, timeouts and the tiers are native.
+ * caller leads, the factory runs here and its outcome goes back. Single flight, timeouts, what is stale and the tiers are
+ * native.
  *
  * A caller never fails because a value could not be stored: what cannot be encoded goes to the waiting callers as it
  * is, what cannot be decoded is loaded anew, once, and then made by the caller's own factory.
  */
-const { OPTIONS, checkKey, readCall, refuseStaleInPlain } = require('./calls.js')
+const { OPTIONS, checkEntry, checkKey, readCall } = require('./calls.js')
 const { expected } = require('./checks.js')
 const { environmentOf } = require('./environment.js')
-const { Flight, cloneOf } = require('./flight.js')
+const { Flight, cloneOf, textOf } = require('./flight.js')
 const { LOST, PENDING, attempt, operate } = require('./handle.js')
 const { KIND } = require('./kinds.js')
 const { AS } = require('./reads.js')
@@ -26,8 +27,9 @@ const { AS } = require('./reads.js')
  * @property {Factory} factory
  * @property {import('./handle.js').Call} call
  * @property {import('./boundary').EntryOptions} entry
- * @property {import('./boundary').LoadTimes} times
- * @property {boolean} fresh
+ * @property {number | undefined} nullTtl
+ * @property {import('./boundary').NativeLoadOptions} options
+ * @property {boolean} served the caller has a value, and the load only renews it
  * @property {Promise<unknown> | undefined} running the factory of this caller, if it leads
  */
 
@@ -42,13 +44,37 @@ function getOrSet(handle, key, factory, opts) {
   return attempt(() => {
     if (typeof factory !== 'function') throw expected('factory', 'a function', factory)
     const read = readCall(opts, OPTIONS.load)
-    if (read['signal']?.aborted || handle.shared.closed)
-      return startLoad(loadOf(handle, key, factory, read, false))
-    const value = handle.hit(key, AS.decoded)
+    const { fresh = handle.loader['fresh'] === true, eagerRefresh = handle.loader['eagerRefresh'] } = read
+    if (fresh || read['signal']?.aborted || handle.shared.closed)
+      return startLoad(loadOf(handle, key, factory, read, fresh))
+    const value = handle.hit(key, eagerRefresh === undefined ? AS.decoded : AS.decodedWithShare)
     if (handle.scratch[0] === KIND.MISS) return startLoad(loadOf(handle, key, factory, read, false))
+    const spent = handle.scratch[2]
     const result = handle.decodeHit(key, value)
-    return result === LOST ? startLoad(loadOf(handle, key, factory, read, true)) : Promise.resolve(result)
+    if (result === LOST) return startLoad(loadOf(handle, key, factory, read, true))
+    if (eagerRefresh !== undefined && Number(spent) >= thousandths(eagerRefresh))
+      renew(handle, key, factory, read)
+    return Promise.resolve(result)
   })
+}
+
+/** @param {number} share */
+function thousandths(share) {
+  return Math.ceil(share * 1_000)
+}
+
+/**
+ * Renews an entry behind the caller who has it.
+ * @param {Handle} handle
+ * @param {string} key
+ * @param {Factory} factory
+ * @param {Record<string, any>} read
+ */
+function renew(handle, key, factory, read) {
+  const { signal: _signal, strict: _strict, ...rest } = read
+  const load = loadOf(handle, key, factory, rest, false)
+  // What becomes of it is told to nobody: who asks next finds it, or tries again.
+  startLoad({ ...load, options: { ...load.options, behind: true }, served: true }).catch(() => {})
 }
 
 /**
@@ -61,20 +87,49 @@ function getOrSet(handle, key, factory, opts) {
  */
 function loadOf(handle, key, factory, read, fresh) {
   checkKey(key)
-  refuseStaleInPlain(read, handle)
+  checkEntry(read, handle)
   const {
     signal,
-    strict = handle.shared.config['loader']?.strict,
-    factoryTimeout,
-    l2SoftTimeout,
-    ...entry
+    strict = handle.loader['strict'],
+    tags = handle.loader['tags'],
+    nullTtl = handle.loader['nullTtl'],
+    eagerRefresh = handle.loader['eagerRefresh'],
+    fresh: _fresh,
+    ttl,
+    l1Ttl,
+    staleFor,
+    jitter,
+    ...options
   } = read
-  const call = { ...(signal && { signal }), ...(strict !== undefined && { strict }) }
-  const times = {
-    ...(factoryTimeout !== undefined && { factoryTimeout }),
-    ...(l2SoftTimeout !== undefined && { l2SoftTimeout }),
+  const entry = withoutAbsent({ ttl, l1Ttl, staleFor, jitter, tags })
+  return {
+    handle,
+    key,
+    factory,
+    call: withoutAbsent({ signal, strict }),
+    entry,
+    nullTtl,
+    options: withoutAbsent({
+      ...options,
+      strict,
+      tags,
+      fresh: fresh || undefined,
+      eager: eagerRefresh === undefined ? undefined : thousandths(eagerRefresh),
+    }),
+    served: false,
+    running: undefined,
   }
-  return { handle, key, factory, call, entry, times, fresh, running: undefined }
+}
+
+/**
+ * @template {Record<string, any>} T
+ * @param {T} options
+ * @returns {{ [K in keyof T]?: Exclude<T[K], undefined> }}
+ */
+function withoutAbsent(options) {
+  /** @type {Record<string, any>} */ const given = {}
+  for (const name of Object.keys(options)) if (options[name] !== undefined) given[name] = options[name]
+  return /** @type {any} */ (given)
 }
 
 /**
@@ -82,38 +137,37 @@ function loadOf(handle, key, factory, read, fresh) {
  * @returns {Promise<any>}
  */
 function startLoad(load) {
-  const { handle, key, call, times, fresh } = load
+  const { key, options } = load
   const { outcomes } = environmentOf()
-  const options = {
-    ...(call.strict !== undefined && { strict: call.strict }),
-    ...times,
-    ...(fresh && { fresh }),
-  }
   outcomes.enter()
-  const result = operate(
-    {
-      handle,
-      call,
-      finish,
-      detail: load,
-      leaves: () => load.running !== undefined,
-      absent: () => alone(load),
-    },
-    (own, ticket) => own.load(ticket, key, options),
-  )
+  const result = operate(operationOf(load), (own, ticket) => own.load(ticket, key, options))
   const exit = () => outcomes.exit()
   result.then(exit, exit)
   return result
+}
+
+/** @param {Load} load @returns {import('./handle.js').Operation} */
+function operationOf(load) {
+  return {
+    handle: load.handle,
+    call: load.call,
+    finish,
+    detail: load,
+    leaves: () => load.running !== undefined,
+    absent: () => alone(load),
+    behind: load.served,
+  }
 }
 
 /** @type {Finish} */
 function finish(ticket, kind, value) {
   const load = /** @type {Load} */ (ticket.detail)
   if (kind === KIND.LEAD) return lead(load, value)
+  if (kind === KIND.STALE) return served(load, ticket, value)
   if (kind === KIND.FACTORY_ERROR) return outcomeOf(load, value)
   const decoded = load.handle.decode(kind, value)
   if (decoded !== LOST) return decoded
-  return load.fresh || load.running !== undefined ? alone(load) : again(load)
+  return load.options.fresh || load.running !== undefined ? alone(load) : again(load)
 }
 
 /**
@@ -128,11 +182,24 @@ function outcomeOf(load, [flight, clone]) {
 }
 
 /**
+ * The caller gets what is stale; its ticket stays open, since it may be the one to renew it.
+ * @param {Load} load
+ * @param {Ticket} ticket
+ * @param {[number, any]} stale
+ */
+function served(load, ticket, [kind, value]) {
+  const decoded = load.handle.decode(kind, value)
+  load.served = true
+  load.handle.tickets.answer(ticket, decoded === LOST ? again(load) : decoded)
+  return PENDING
+}
+
+/**
  * What the tiers hold cannot be decoded.
  * @param {Load} first
  */
 function again(first) {
-  return startLoad({ ...first, fresh: true })
+  return startLoad({ ...first, options: { ...first.options, fresh: true }, served: false })
 }
 
 /**
@@ -140,7 +207,7 @@ function again(first) {
  * @param {Load} load
  */
 function alone(load) {
-  load.running ??= run(load, new Flight(load.key, load.entry))
+  load.running ??= run(load, new Flight(load, undefined))
   return load.running
 }
 
@@ -154,19 +221,30 @@ async function run(load, flight) {
 }
 
 /**
- * Runs the factory for everybody who waits, this caller included.
+ * Runs the factory for everybody who waits, this caller included if it does.
  * @param {Load} load
- * @param {number} id
+ * @param {[number, number?, number?, any?]} lead the flight, and the age, kind and payload of what is to be replaced
  */
-function lead(load, id) {
-  const flight = new Flight(load.key, load.entry)
+function lead(load, [id, age, kind, payload]) {
+  const flight = new Flight(load, age === undefined ? undefined : staleOf(load, age, Number(kind), payload))
   environmentOf().flights.set(id, flight)
   load.running = run(load, flight)
   load.running.then(
     (value) => landed(load.handle, id, flight, value),
-    (error) => failed(load.handle, id, { error }),
+    (error) => failed(load.handle, id, error),
   )
-  return PENDING
+  return load.served ? undefined : PENDING
+}
+
+/**
+ * @param {Load} load
+ * @param {number} age
+ * @param {number} kind
+ * @param {any} payload
+ */
+function staleOf(load, age, kind, payload) {
+  const value = load.handle.decode(kind, payload)
+  return value === LOST ? undefined : { value, age }
 }
 
 /**
@@ -179,24 +257,28 @@ function landed(handle, id, flight, value) {
   if (value === undefined) return over(handle, id, () => handle.native.loadedNothing(id))
   try {
     const { kind, payload } = handle.shared.codec.encode(value)
-    over(handle, id, () => handle.native.loaded(id, kind, payload, flight.options))
+    over(handle, id, () => handle.native.loaded(id, kind, payload, flight.optionsFor(value)))
   } catch (error) {
     handle.warn(
       'value-not-storable',
       `A factory's value could not be stored: ${String(Object(error).message ?? error)}`,
     )
-    failed(handle, id, { value })
+    const outcome = { value }
+    environmentOf().outcomes.keep(id, outcome)
+    over(handle, id, () => handle.native.loadedUnstorable(id, cloneOf(outcome)))
   }
 }
 
 /**
  * @param {Handle} handle
  * @param {number} id
- * @param {import('./flight.js').Outcome} outcome
+ * @param {unknown} error
  */
-function failed(handle, id, outcome) {
+function failed(handle, id, error) {
+  const outcome = { error }
   environmentOf().outcomes.keep(id, outcome)
-  over(handle, id, () => handle.native.loadFailed(id, cloneOf(outcome)))
+  const text = textOf(Object(error).message ?? error)
+  over(handle, id, () => handle.native.loadFailed(id, cloneOf(outcome), text))
 }
 
 /**

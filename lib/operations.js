@@ -9,6 +9,7 @@ const { OPTIONS, readCall } = require('./calls.js')
 const { describe, refused } = require('./checks.js')
 const { Handle } = require('./handle.js')
 const { getOrSet } = require('./loader.js')
+const locks = require('./locks.js')
 const patterns = require('./patterns.js')
 const reads = require('./reads.js')
 const server = require('./server.js')
@@ -126,6 +127,21 @@ class Operations extends EventEmitter {
     return writes.increment(this.#handle, key, typeof by === 'number' ? 0 - by : by, opts)
   }
 
+  /** @param {...unknown} tags */
+  invalidateTags(...tags) {
+    return writes.invalidateTags(this.#handle, tags)
+  }
+
+  /** @param {string} key @param {unknown} [opts] */
+  lock(key, opts) {
+    return locks.lock(this.#handle, key, opts)
+  }
+
+  /** @param {string} key @param {unknown} opts @param {(lock: import('../index.js').Lock) => unknown} fn */
+  withLock(key, opts, fn) {
+    return locks.withLock(this.#handle, key, opts, fn)
+  }
+
   /** @param {string} name @param {readonly unknown[]} [args] @param {unknown} [opts] */
   command(name, args = [], opts) {
     return server.command(this.#handle, name, args, opts)
@@ -155,8 +171,9 @@ class Operations extends EventEmitter {
   namespaced(prefix) {
     if (typeof prefix !== 'string' || prefix === '')
       throw refused(`Expected \`prefix\` to be a non-empty string, got ${describe(prefix)}`)
-    const { shared, native, prefix: outer } = this.#handle
-    return new View(new Handle(shared, native.view(prefix), `${outer}${prefix}:`), shared.emitter)
+    const { shared, native, prefix: outer, tagBytes } = this.#handle
+    const room = tagBytes - Buffer.byteLength(prefix) - 1
+    return new View(new Handle(shared, native.view(prefix), `${outer}${prefix}:`, room), shared.emitter)
   }
 
   get state() {

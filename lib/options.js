@@ -125,8 +125,9 @@ function refuseContradictions(config) {
     throw refused('Expected `namespace` to be absent beside `redis.keyPrefix`, got both')
   if (config['l2']?.format !== 'plain') return
   if (config['codec']) throw refused('Expected `codec` to be absent with `l2.format: "plain"`, got both')
-  if (config['loader']?.staleFor)
-    throw refused('Expected `loader.staleFor` to be absent with `l2.format: "plain"`, got both')
+  for (const name of ['staleFor', 'tags'])
+    if (config['loader']?.[name])
+      throw refused(`Expected \`loader.${name}\` to be absent with \`l2.format: "plain"\`, got both`)
 }
 
 /**

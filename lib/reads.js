@@ -8,7 +8,7 @@ const { KIND } = require('./kinds.js')
 /** @typedef {import('./completions.js').Finish} Finish */
 
 /** What a caller wants the native side to make of an entry. */
-const AS = { decoded: 0, string: 1, buffer: 2 }
+const AS = { decoded: 0, string: 1, buffer: 2, decodedWithShare: 4 }
 
 const absent = () => undefined
 

@@ -1,7 +1,7 @@
 'use strict'
 /** Writing and removing: arguments are checked and values encoded here, at the call; the rest is the native side's. */
-const { OPTIONS, checkKey, checkKeys, checkTtl, readCall, refuseStaleInPlain } = require('./calls.js')
-const { describe, isObject, readOptions, refused } = require('./checks.js')
+const { OPTIONS, checkEntry, checkKey, checkKeys, checkTags, checkTtl, readCall } = require('./calls.js')
+const { checks, describe, isObject, readOptions, refused } = require('./checks.js')
 const { CacheError } = require('./errors.js')
 const { attempt, operate } = require('./handle.js')
 const { plain } = require('./reads.js')
@@ -22,7 +22,7 @@ function set(handle, key, value, opts) {
   return attempt(() => {
     const call = readCall(opts, OPTIONS.set)
     checkKey(key)
-    refuseStaleInPlain(call, handle)
+    checkEntry(call, handle)
     const { kind, payload } = encode(handle, value, key)
     const { signal: _signal, ...options } = call
     const finish = call['onlyIf'] === undefined ? nothing : plain
@@ -56,7 +56,7 @@ function setMany(handle, entries, opts) {
   return attempt(() => {
     const call = readCall(opts, OPTIONS.setMany)
     const { signal: _signal, strict, ...shared } = call
-    refuseStaleInPlain(call, handle)
+    checkEntry(call, handle)
     /** @type {string[]} */ const keys = []
     /** @type {number[]} */ const kinds = []
     /** @type {(string | Buffer)[]} */ const payloads = []
@@ -98,7 +98,7 @@ function readEntry(entry, index, handle) {
   if (!isObject(entry))
     throw refused(`Expected \`${path}\` to be [key, value] or { key, value }, got ${describe(entry)}`)
   const read = readOptions(entry, path, OPTIONS.entry)
-  refuseStaleInPlain(read, handle)
+  checkEntry(read, handle)
   checkKey(read['key'], `${path}.key`)
   return read
 }
@@ -190,7 +190,25 @@ function increment(handle, key, by, opts) {
   })
 }
 
+/**
+ * @param {Handle} handle
+ * @param {readonly unknown[]} names
+ */
+function invalidateTags(handle, names) {
+  return attempt(() => {
+    const given = isObject(names.at(-1)) ? names.slice(0, -1) : names
+    const call = readCall(given === names ? undefined : names.at(-1), OPTIONS.call)
+    const tags = checks.tags(given, 'tags')
+    checkTags(tags, handle)
+    if (tags.length === 0) return Promise.resolve()
+    return operate({ handle, call, finish: nothing }, (own, ticket) =>
+      own.invalidateTags(ticket, tags, call['strict']),
+    )
+  })
+}
+
 exports.increment = increment
+exports.invalidateTags = invalidateTags
 exports.markStale = markStale
 exports.remove = remove
 exports.removeMany = removeMany

@@ -22,6 +22,8 @@ pub enum Code {
     RedisReply,
     /// `getOrSet`'s factory took longer than `factoryTimeout`.
     FactoryTimeout,
+    /// Somebody else holds the lock.
+    Locked,
     /// The cache is closed.
     Closed,
     /// A panic in native code: the call fails, the service goes on.
@@ -41,6 +43,7 @@ impl Code {
             Self::Timeout => "ERR_CACHE_TIMEOUT",
             Self::RedisReply => "ERR_CACHE_REDIS_REPLY",
             Self::FactoryTimeout => "ERR_CACHE_FACTORY_TIMEOUT",
+            Self::Locked => "ERR_CACHE_LOCKED",
             Self::Closed => "ERR_CACHE_CLOSED",
             Self::Internal => "ERR_CACHE_INTERNAL",
         }
@@ -50,7 +53,7 @@ impl Code {
     #[must_use]
     pub const fn retryable(self) -> bool {
         match self {
-            Self::L2Unavailable | Self::Timeout | Self::FactoryTimeout => true,
+            Self::L2Unavailable | Self::Timeout | Self::FactoryTimeout | Self::Locked => true,
             Self::Options
             | Self::Key
             | Self::Value

@@ -3,12 +3,14 @@
 //!
 //! | who | does, under the stripe lock |
 //! |---|---|
-//! | a change (`mutate`) | count the slot up to odd, forget the key's read and flight, change L1, count up to even, enqueue the command |
+//! | a change (`mutate`) | count the slot up to odd, forget the key's read, flight, deferred write and hold, change L1, count up to even, enqueue the command |
 //! | a read that missed | join the read under way, or become it |
 //! | its reply (`fill`) | only if it is still the read under way: forget it, odd, insert into L1, even |
 //!
 //! So a reply that crosses a change of its key finds its token gone and is not inserted, and Redis sees one key's
-//! changes in the order in which L1 did. An odd count means that a change is under way. Evictions and expiry count
+//! changes in the order in which L1 did. A write that has to wait for something (the versions of its tags) is deferred by
+//! the same means: it leaves only if its key was not changed meanwhile. A hold is what is known of a key that has no
+//! value of its own, such as that its factory failed: any change ends it. An odd count means that a change is under way. Evictions and expiry count
 //! nothing: the value was true. There are no tombstones.
 
 use std::{
@@ -27,35 +29,55 @@ const SLOTS: usize = 1 << 14;
 /// Locks; a stripe serves the slots with the same low bits.
 const STRIPES: usize = 1 << 8;
 
-/// The table of one cache. `R` is a read under way.
-pub struct Generations<R> {
+/// Holds in one stripe at most.
+const MOST_HOLDS: usize = 64;
+
+/// The table of one cache. `R` is a read under way, `H` a hold.
+pub struct Generations<R, H> {
     slots: Box<[AtomicU32]>,
-    stripes: Box<[Mutex<Stripe<R>>]>,
+    stripes: Box<[Mutex<Stripe<R, H>>]>,
     hasher: RandomState,
 }
 
-struct Stripe<R> {
-    reads: HashMap<Box<[u8]>, Arc<R>, RandomState>,
-    flights: HashMap<Box<[u8]>, u64, RandomState>,
+type ByKey<T> = HashMap<Box<[u8]>, T, RandomState>;
+
+struct Stripe<R, H> {
+    reads: ByKey<Arc<R>>,
+    flights: ByKey<u64>,
+    deferred: ByKey<u64>,
+    holds: ByKey<H>,
+}
+
+impl<R, H> Stripe<R, H> {
+    fn new(hasher: &RandomState) -> Self {
+        Self {
+            reads: HashMap::with_hasher(hasher.clone()),
+            flights: HashMap::with_hasher(hasher.clone()),
+            deferred: HashMap::with_hasher(hasher.clone()),
+            holds: HashMap::with_hasher(hasher.clone()),
+        }
+    }
+
+    fn forget(&mut self, key: &[u8]) {
+        self.reads.remove(key);
+        self.flights.remove(key);
+        self.deferred.remove(key);
+        self.holds.remove(key);
+    }
 }
 
 /// A key with its stripe locked.
-pub struct Locked<'a, R> {
-    stripe: MutexGuard<'a, Stripe<R>>,
+pub struct Locked<'a, R, H> {
+    stripe: MutexGuard<'a, Stripe<R, H>>,
     slot: &'a AtomicU32,
     key: &'a [u8],
 }
 
-impl<R> Generations<R> {
+impl<R, H> Generations<R, H> {
     /// An empty table that places keys by `hasher`.
     #[must_use]
     pub fn new(hasher: &RandomState) -> Self {
-        let stripe = || {
-            Mutex::new(Stripe {
-                reads: HashMap::with_hasher(hasher.clone()),
-                flights: HashMap::with_hasher(hasher.clone()),
-            })
-        };
+        let stripe = || Mutex::new(Stripe::new(hasher));
         Self {
             slots: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
             stripes: (0..STRIPES).map(|_| stripe()).collect(),
@@ -81,7 +103,7 @@ impl<R> Generations<R> {
 
     /// Locks the key's stripe. Never lock two keys at once: that is what [`Generations::mutate_all`] is for.
     #[must_use]
-    pub fn lock<'a>(&'a self, key: &'a [u8]) -> Locked<'a, R> {
+    pub fn lock<'a>(&'a self, key: &'a [u8]) -> Locked<'a, R, H> {
         let slot = self.slot_of(key);
         Locked {
             stripe: self.stripes[slot & (STRIPES - 1)].lock(),
@@ -108,8 +130,7 @@ impl<R> Generations<R> {
         for key in keys {
             let slot = self.slot_of(key);
             if let Ok(at) = stripes.binary_search(&(slot & (STRIPES - 1))) {
-                locked[at].reads.remove(&**key);
-                locked[at].flights.remove(&**key);
+                locked[at].forget(key);
             }
             self.slots[slot].fetch_add(1, Ordering::SeqCst);
             change(key);
@@ -118,21 +139,22 @@ impl<R> Generations<R> {
         then()
     }
 
-    /// Forgets reads and flights of every key that `matches`, so that none of them fills L1.
+    /// Forgets what is under way for every key that `matches`, so that none of it fills a tier.
     pub fn forget(&self, matches: impl Fn(&[u8]) -> bool) {
         for stripe in &self.stripes {
             let mut stripe = stripe.lock();
             stripe.reads.retain(|key, _| !matches(key));
             stripe.flights.retain(|key, _| !matches(key));
+            stripe.deferred.retain(|key, _| !matches(key));
+            stripe.holds.retain(|key, _| !matches(key));
         }
     }
 }
 
-impl<R> Locked<'_, R> {
+impl<R, H> Locked<'_, R, H> {
     /// Changes the key: what is under way for it may no longer fill L1, and near hits see that it changed.
     pub fn mutate<T>(&mut self, change: impl FnOnce() -> T) -> T {
-        self.stripe.reads.remove(self.key);
-        self.stripe.flights.remove(self.key);
+        self.stripe.forget(self.key);
         self.counted(change)
     }
 
@@ -193,11 +215,53 @@ impl<R> Locked<'_, R> {
     }
 }
 
+impl<R, H> Locked<'_, R, H> {
+    /// A write of the key waits under this number.
+    pub fn defer(&mut self, write: u64) {
+        self.stripe.deferred.insert(self.key.into(), write);
+    }
+
+    /// The wait of `write` is over; true if the key was not changed meanwhile.
+    #[must_use]
+    pub fn end_deferral(&mut self, write: u64) -> bool {
+        let current = self.stripe.deferred.get(self.key) == Some(&write);
+        if current {
+            self.stripe.deferred.remove(self.key);
+        }
+        current
+    }
+
+    /// What is known of the key beside its value.
+    #[must_use]
+    pub fn held(&self) -> Option<&H> {
+        self.stripe.holds.get(self.key)
+    }
+
+    /// Keeps `hold` until the key changes. Where there is no room, those that are over go, and then any.
+    pub fn hold(&mut self, hold: H, is_over: impl Fn(&H) -> bool) {
+        let holds = &mut self.stripe.holds;
+        if holds.len() >= MOST_HOLDS {
+            holds.retain(|_, hold| !is_over(hold));
+        }
+        if holds.len() >= MOST_HOLDS
+            && let Some(any) = holds.keys().next().cloned()
+        {
+            holds.remove(&any);
+        }
+        holds.insert(self.key.into(), hold);
+    }
+
+    /// The key has a value again.
+    pub fn release_hold(&mut self) {
+        self.stripe.holds.remove(self.key);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn table() -> Generations<u8> {
+    fn table() -> Generations<u8, u8> {
         Generations::new(&RandomState::with_seed(1))
     }
 
@@ -259,5 +323,51 @@ mod tests {
         table.lock(b"k").begin_flight(9);
         table.forget(|key| key.starts_with(b"k"));
         assert!(!table.lock(b"k").end_flight(9));
+    }
+    #[test]
+    fn a_deferred_write_leaves_unless_the_key_changed() {
+        let table = table();
+        table.lock(b"k").defer(1);
+        assert!(table.lock(b"k").end_deferral(1));
+        table.lock(b"k").defer(2);
+        table.lock(b"k").mutate(|| ());
+        assert!(!table.lock(b"k").end_deferral(2));
+        table.lock(b"k").defer(3);
+        table.lock(b"k").defer(4);
+        assert!(!table.lock(b"k").end_deferral(3));
+        assert!(table.lock(b"k").end_deferral(4));
+    }
+
+    #[test]
+    fn a_hold_ends_with_any_change_of_its_key_and_not_with_a_fill() {
+        let table = table();
+        table.lock(b"k").hold(7, |_| false);
+        table.lock(b"k").fill(|| ());
+        assert_eq!(table.lock(b"k").held(), Some(&7));
+        table.lock(b"k").mutate(|| ());
+        assert_eq!(table.lock(b"k").held(), None);
+        table.lock(b"k").hold(8, |_| false);
+        table.forget(|_| true);
+        assert_eq!(table.lock(b"k").held(), None);
+    }
+
+    #[test]
+    fn holds_are_bounded_and_those_that_are_over_go_first() {
+        let table = table();
+        let same = |n: u32| (n, table.slot_of(&n.to_be_bytes()) % STRIPES);
+        let keys = (0..).map(same).filter(|(_, stripe)| *stripe == 0);
+        let keys: Vec<[u8; 4]> = keys
+            .take(MOST_HOLDS + 2)
+            .map(|(n, _)| n.to_be_bytes())
+            .collect();
+        for (key, n) in keys[..MOST_HOLDS].iter().zip(0..) {
+            table.lock(key).hold(n, |_| false);
+        }
+        table.lock(&keys[MOST_HOLDS]).hold(0, |hold| *hold == 5);
+        assert_eq!(table.lock(&keys[5]).held(), None);
+        let held = |key: &&[u8; 4]| table.lock(&key[..]).held().is_some();
+        assert_eq!(keys.iter().filter(held).count(), MOST_HOLDS);
+        table.lock(&keys[MOST_HOLDS + 1]).hold(0, |_| false);
+        assert_eq!(keys.iter().filter(held).count(), MOST_HOLDS);
     }
 }

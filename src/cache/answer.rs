@@ -8,13 +8,14 @@ use redis::Value;
 
 use super::{
     Cache, Key,
-    read::{Found, Read},
+    read::{Found, Held, Read},
+    tagging::Verdict,
 };
 use crate::{
     clock::{self, NEVER},
     entry::{
-        Entry, Left, Payload,
-        wire::{self, Context, Decoded},
+        Entry, Extra, Left, Payload,
+        wire::{self, Context, Decoded, Stored},
     },
     l2::{
         Control,
@@ -23,6 +24,7 @@ use crate::{
         tier::Chosen,
     },
     resilience::classify::Meaning,
+    tags::Mark,
     telemetry::counters::ErrorClass,
 };
 
@@ -30,8 +32,7 @@ impl Cache {
     /// Tells those who wait; after the deadline the read stays under way, and its late reply may still fill L1.
     pub(super) fn answered(self: &Arc<Self>, read: &Arc<Read>, reply: Reply) -> Option<Late> {
         if reply != Err(Failure::Timeout) {
-            let found = self.take_in(read, reply);
-            self.tell(read, &found);
+            self.take_in(read, reply, read.deadline);
             return None;
         }
         {
@@ -41,8 +42,8 @@ impl Cache {
         self.tell(read, &Found::Failed(Failure::Timeout));
         let (cache, read) = (Arc::clone(self), Arc::clone(read));
         Some(Box::new(move |reply| {
-            let found = cache.take_in(&read, reply);
-            cache.tell(&read, &found);
+            let deadline = cache.deadline();
+            cache.take_in(&read, reply, deadline);
         }))
     }
 
@@ -52,8 +53,8 @@ impl Cache {
         }
     }
 
-    /// Reads the reply and lets it into L1, if the key was not changed since it was asked for.
-    fn take_in(self: &Arc<Self>, read: &Arc<Read>, reply: Reply) -> Found {
+    /// Reads the reply. An entry that has tags is judged by them first, which may take another exchange until `deadline`.
+    fn take_in(self: &Arc<Self>, read: &Arc<Read>, reply: Reply, deadline: u64) {
         let decoded = match reply {
             Ok(Value::BulkString(data)) => Some(self.decode(&read.key, data.into())),
             Ok(Value::Nil) => None,
@@ -62,23 +63,47 @@ impl Cache {
                 self.counters.l2_errors.count(ErrorClass::Type);
                 Some(Decoded::Foreign)
             }
-            Err(failure) => {
-                let _ = self.table.lock(&read.key).end_read(read);
-                return Found::Failed(failure);
+            Err(failure) => return self.give_up(read, failure),
+        };
+        let stamps = match &decoded {
+            Some(Decoded::Fresh(stored) | Decoded::Stale(stored)) => &stored.stamps[..],
+            Some(Decoded::Bare(_) | Decoded::Gone | Decoded::Foreign | Decoded::Corrupt) | None => {
+                &[]
             }
         };
+        if stamps.is_empty() {
+            self.fill(read, decoded, Box::default());
+            return;
+        }
+        let (stamps, read) = (stamps.to_vec(), Arc::clone(read));
+        self.judge(&stamps, deadline, move |cache, verdict| match verdict {
+            Verdict::Holds(marks) => cache.fill(&read, decoded, marks),
+            Verdict::Gone => cache.fill(&read, Some(Decoded::Gone), Box::default()),
+            Verdict::Failed(failure) => cache.give_up(&read, failure),
+        });
+    }
+
+    /// There is no answer, or none that can be believed.
+    fn give_up(self: &Arc<Self>, read: &Arc<Read>, failure: Failure) {
+        let _ = self.table.lock(&read.key).end_read(read);
+        self.tell(read, &Found::Failed(failure));
+    }
+
+    /// Lets what was read into L1, if the key was not changed since it was asked for, and tells those who wait.
+    fn fill(self: &Arc<Self>, read: &Arc<Read>, decoded: Option<Decoded>, marks: Box<[Mark]>) {
         let mut locked = self.table.lock(&read.key);
         let current = locked.end_read(read) && read.era == self.era();
         let entry = match &decoded {
-            Some(Decoded::Fresh(payload, left)) => {
-                Some(self.entry_from_redis(&read.key, payload, Some(*left)))
+            Some(Decoded::Fresh(stored) | Decoded::Stale(stored)) => {
+                Some(self.entry_from_redis(&read.key, stored, marks))
             }
-            Some(Decoded::Bare(payload)) => {
-                let left = self.remembered_life(&read.key, payload);
-                Some(self.entry_from_redis(&read.key, payload, left))
-            }
+            Some(Decoded::Bare(payload)) => Some(self.bare_from_redis(&read.key, payload)),
             Some(Decoded::Gone | Decoded::Foreign | Decoded::Corrupt) | None => None,
         };
+        let bare = entry.as_ref().map_or(0, |entry| entry.spent(clock::now()));
+        if matches!(decoded, Some(Decoded::Fresh(_) | Decoded::Bare(_))) && current {
+            locked.release_hold();
+        }
         if let Some(l1) = self
             .l1
             .as_ref()
@@ -94,8 +119,16 @@ impl Cache {
             });
         }
         drop(locked);
-        match decoded {
-            Some(Decoded::Fresh(payload, _) | Decoded::Bare(payload)) => Found::Hit(payload),
+        let found = match decoded {
+            Some(Decoded::Fresh(stored)) => Found::Hit(stored.into()),
+            Some(Decoded::Stale(stored)) => Found::Stale(stored.into()),
+            Some(Decoded::Bare(payload)) => Found::Hit(Held {
+                payload,
+                age_ms: 0,
+                spent: bare,
+                is_stale: false,
+                until: NEVER,
+            }),
             Some(Decoded::Gone) => Found::Miss(true),
             Some(Decoded::Corrupt) => {
                 self.counters.l2_errors.count(ErrorClass::Corrupt);
@@ -105,7 +138,8 @@ impl Cache {
                 Found::Miss(true)
             }
             Some(Decoded::Foreign) | None => Found::Miss(false),
-        }
+        };
+        self.tell(read, &found);
     }
 
     /// What Redis gave for `key` is none of its values: either it is damaged, or the link is out of step and this was the
@@ -147,31 +181,62 @@ impl Cache {
         self.link_of(key).map_or(0, |link| link.epoch.load(SeqCst))
     }
 
-    /// What is left of the life of a value without an envelope, if L1 still knows: it is the value that was in L1, be it
-    /// past its time. Else one that Redis is about to expire would live on here for `l1.plainTtl`.
-    fn remembered_life(&self, key: &Key, payload: &Payload) -> Option<Left> {
-        let old = self.l1.as_ref()?.remembered(key)?;
-        (old.payload == *payload).then(|| old.life_left(clock::now()))?
-    }
-
-    /// An entry for L1 of what Redis holds; `left` is what is left of its life, if anybody but Redis knows.
-    fn entry_from_redis(&self, key: &[u8], payload: &Payload, left: Option<Left>) -> Entry {
+    /// A value without an envelope for L1. What is left of its life L1 may still know: it is the value that was in L1, be
+    /// it past its time. Else one that Redis is about to expire would live on here for `l1.plainTtl`.
+    fn bare_from_redis(&self, key: &Key, payload: &Payload) -> Entry {
         let now = clock::now();
-        let l1 = self.config.l1.as_ref();
-        let most = l1.map_or(0, |l1| match left {
+        let old = self.l1.as_ref().and_then(|l1| l1.remembered(key));
+        let old = old.filter(|old| old.payload == *payload && old.life_until.is_some());
+        let most = self.config.l1.as_ref().map_or(0, |l1| match old {
             Some(_) => l1.ttl_ms,
             None => l1.ttl_ms.min(l1.plain_ttl_ms),
         });
-        let life_until = left.map(|left| match left {
-            Left::Forever => NEVER,
-            Left::Ms(ms) => now.saturating_add(ms),
-        });
+        let life_until = old.as_ref().and_then(|old| old.life_until);
         Entry {
             payload: payload.clone(),
+            made: old.map_or(now, |old| old.made),
             l1_until: now.saturating_add(most).min(life_until.unwrap_or(NEVER)),
             life_until,
             link: self.generation_in_use(key),
             era: self.era(),
+            extra: None,
+        }
+    }
+
+    /// What Redis holds, as an entry of L1 that lives no longer than it does there.
+    fn entry_from_redis(&self, key: &[u8], stored: &Stored, marks: Box<[Mark]>) -> Entry {
+        let now = clock::now();
+        let made = now.saturating_sub(stored.age_ms);
+        let most = self.config.l1.as_ref().map_or(0, |l1| l1.ttl_ms);
+        let life_until = match stored.left {
+            Left::Forever => NEVER,
+            Left::Ms(0) => now.saturating_sub(stored.past_ms),
+            Left::Ms(ms) => now.saturating_add(ms),
+        };
+        Entry {
+            payload: stored.payload.clone(),
+            made,
+            l1_until: now.saturating_add(most).min(life_until),
+            life_until: Some(life_until),
+            link: self.generation_in_use(key),
+            era: self.era(),
+            extra: Extra::of(stored.stale_ms, marks),
+        }
+    }
+}
+
+impl From<Stored> for Held {
+    fn from(stored: Stored) -> Self {
+        let left = match stored.left {
+            Left::Forever => NEVER,
+            Left::Ms(left) => (left + stored.stale_ms).saturating_sub(stored.past_ms),
+        };
+        Self {
+            age_ms: stored.age_ms,
+            spent: stored.spent(),
+            is_stale: stored.left == Left::Ms(0),
+            until: clock::now().saturating_add(left),
+            payload: stored.payload,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Cache, Key};
 use crate::{
     clock,
-    l2::{Link, Listener},
+    l2::{Link, Listener, bus::TAG},
     resilience::glob,
     telemetry::counters::InvalidationSource,
 };
@@ -51,8 +51,12 @@ impl Listener for Ear {
 impl Cache {
     fn changed_elsewhere(self: &Arc<Self>, keys: &[&[u8]]) {
         let own = [self.config.prefix.as_bytes(), b"~"].concat();
+        let tag = [self.config.prefix.as_bytes(), TAG].concat();
         for key in keys.iter().filter(|key| key.starts_with(&own)) {
-            if let Some(pattern) = self.l2.as_ref().and_then(|l2| l2.heard_mark(key)) {
+            self.waits.tell(key);
+            if key.starts_with(&tag) {
+                self.tags.change(key);
+            } else if let Some(pattern) = self.l2.as_ref().and_then(|l2| l2.heard_mark(key)) {
                 self.removed_elsewhere(&pattern);
             }
         }
@@ -61,6 +65,8 @@ impl Cache {
             let key: Key = Arc::from(*key);
             let mut locked = self.table.lock(&key);
             dropped += u64::from(locked.mutate(|| self.drop_from_l1(&key)));
+            drop(locked);
+            self.waits.tell(&key);
         }
         self.note_changes(keys.len());
         let counted = &self.counters.invalidations;

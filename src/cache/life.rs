@@ -148,6 +148,7 @@ impl Cache {
         };
         let lives = self.lives(key, &options);
         let entry = Entry {
+            made: now,
             l1_until: now.saturating_add(lives.l1_ms),
             life_until: Some(lives.l2.ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms))),
             ..Entry::clone(&old)

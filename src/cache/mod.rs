@@ -1,6 +1,6 @@
 //! Orchestration: which tier, in which order, and what on failure. Owns the cache's two tiers, its flights and its
-//! counters. `read` (with `answer`), `write`, `life`, `many`, `invalidate`, `pattern`, `raw` and `flight` are its operations; `reach`
-//! is what they ask of the two tiers, `send` the way of a write to Redis and into the journal, `coherence` what others' changes do to
+//! counters. `read` (with `answer`), `write`, `life`, `many`, `invalidate`, `tagging`, `pattern`, `raw`, `lease` and `flight` are its operations;
+//! `reach` is what they ask of the two tiers, `send` the way of a write to Redis and into the journal, `coherence` what others' changes do to
 //! L1, `notices` the way of an event to the application, `report` what it says of itself.
 //!
 //! Keys are as they are in Redis, namespace included. Every operation takes a [`Waiter`] and either answers at once
@@ -11,6 +11,7 @@ mod answer;
 mod coherence;
 pub mod flight;
 pub mod invalidate;
+pub mod lease;
 pub mod life;
 pub mod many;
 pub mod notices;
@@ -21,6 +22,7 @@ mod reach;
 pub mod read;
 pub mod report;
 mod send;
+pub mod tagging;
 pub mod upkeep;
 pub mod write;
 
@@ -36,10 +38,12 @@ use tokio::runtime::Handle;
 pub use self::outcome::{As, Outcome, Waiter};
 use self::{
     coherence::Ear,
-    flight::{FlightClock, Flights},
+    flight::{FlightClock, Flights, Hold},
+    lease::{Locks, Waits},
     notices::Notices,
     outcome::Sink,
     read::Read,
+    tagging::Questions,
 };
 use crate::{
     config::Config,
@@ -52,6 +56,7 @@ use crate::{
         tier::{Parts, Tier},
     },
     resilience::{flood::Flood, state::LinkState},
+    tags::Tags,
     telemetry::counters::Counters,
 };
 
@@ -71,7 +76,11 @@ pub struct Cache {
     /// The way to the environments that hold this cache.
     pub notices: Arc<Notices>,
     l1: Option<L1>,
-    table: Generations<Read>,
+    table: Generations<Read, Hold>,
+    tags: Tags,
+    questions: Questions,
+    locks: Locks,
+    waits: Waits,
     l2: Option<Arc<Tier>>,
     flights: Mutex<Flights>,
     flight_clock: Arc<FlightClock>,
@@ -134,6 +143,10 @@ impl Cache {
             name,
             l1: config.l1.as_ref().map(|l1| L1::new(l1, lru, &hasher)),
             table: Generations::new(&hasher),
+            tags: Tags::new(&hasher),
+            questions: Questions::default(),
+            locks: Locks::default(),
+            waits: Waits::default(),
             l2,
             flights: Mutex::default(),
             flight_clock: Arc::default(),
@@ -236,9 +249,10 @@ impl Cache {
             return waiter.now(Outcome::Undefined);
         };
         if first {
-            let closed = l2.close();
+            let (l2, released) = (Arc::clone(l2), self.release_locks());
             self.runtime.spawn(async move {
-                closed.await;
+                released.await;
+                l2.close().await;
                 waiter.settle(Outcome::Undefined);
             });
             return None;

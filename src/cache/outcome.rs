@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::read::Held;
 use crate::{
     entry::Payload,
     error::{CacheError, Code},
@@ -36,10 +37,15 @@ pub enum Outcome {
     Value(Payload, As),
     /// Values in the order of their keys.
     Many(Vec<Option<Payload>>),
-    /// The caller must run the factory of this flight; its ticket stays open.
-    Lead(u64),
+    /// A value past its freshness, as asked: it is the caller's at once. Its ticket stays open, since it may yet have to run
+    /// its factory.
+    Stale(Payload, As),
+    /// The caller must run the factory of this flight; its ticket stays open. What it is to replace goes with it.
+    Lead(u64, Option<Held>),
     /// The factory of this flight failed; the error, cloned, for other environments.
     FactoryFailed(u64, Option<Bytes>),
+    /// The lock is the caller's: its number, and its fence.
+    Locked(u64, u64),
     /// A raw reply; `true` for strings as buffers.
     Reply(redis::Value, bool),
     /// The replies of a pipeline, errors among them.
@@ -105,6 +111,13 @@ impl Waiter {
         Some(outcome)
     }
 
+    /// Tells the caller a value past its freshness; the claim goes on.
+    pub fn stale(&self, payload: Payload) {
+        if let Some(sink) = &self.sink {
+            sink.settle(self.ticket, Outcome::Stale(payload, self.want));
+        }
+    }
+
     /// A value in the form that was asked for.
     #[must_use]
     pub const fn value(&self, payload: Payload) -> Outcome {
@@ -112,9 +125,9 @@ impl Waiter {
     }
 
     /// Tells the caller to run the factory of `flight`; the claim goes on.
-    pub fn lead(&self, flight: u64) {
+    pub fn lead(&self, flight: u64, stale: Option<Held>) {
         if let Some(sink) = &self.sink {
-            sink.settle(self.ticket, Outcome::Lead(flight));
+            sink.settle(self.ticket, Outcome::Lead(flight, stale));
         }
     }
 

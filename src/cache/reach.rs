@@ -32,18 +32,34 @@ impl Cache {
         self.table.current(key)
     }
 
-    /// Whether Redis, if it is in use, was seen to agree with the entry since it is.
+    /// Whether Redis, if it is in use, was seen to agree with the entry and its tags since it is.
     pub(super) fn verified(&self, key: &[u8], entry: &Entry) -> bool {
+        let mut marks = entry.marks().iter();
+        self.is_current(key, entry.link) && marks.all(|mark| self.is_current(mark.key(), mark.link))
+    }
+
+    /// Whether what was seen of a key over the link of this generation is still known to be so.
+    fn is_current(&self, key: &[u8], link: u64) -> bool {
         match self.generation_in_use(key) {
-            0 => self.servable(key, entry),
-            generation => entry.link == generation,
+            0 => self.is_servable(key, link),
+            generation => link == generation,
         }
     }
 
     /// Whether the entry may be served where Redis does not answer: what others' changes kept current is not for long.
     pub(super) fn servable(&self, key: &[u8], entry: &Entry) -> bool {
-        let is_early = |l2: &Arc<Tier>| clock::now() < l2.of(key).port.served_until(entry.link);
-        entry.link == 0 || self.l2.as_ref().is_none_or(is_early)
+        self.is_servable(key, entry.link)
+    }
+
+    fn is_servable(&self, key: &[u8], link: u64) -> bool {
+        let is_early = |l2: &Arc<Tier>| clock::now() < l2.of(key).port.served_until(link);
+        link == 0 || self.l2.as_ref().is_none_or(is_early)
+    }
+
+    /// Whether L1 hears of what others change under the key, or nobody else can change it where this process could see it.
+    pub(super) fn hears(&self, key: &[u8]) -> bool {
+        let hears = |l2: &Arc<Tier>| l2.of(key).port.generation() == 0 || l2.hears(key);
+        self.l2.as_ref().is_none_or(hears)
     }
 
     /// The link of a key; none in a memory cache.

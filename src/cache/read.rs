@@ -18,11 +18,28 @@ use crate::{
     l2::port::{Failure, Operation, Request},
 };
 
+/// A value as Redis gave it.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The value.
+    pub payload: Payload,
+    /// How long ago it was made, in ms.
+    pub age_ms: u64,
+    /// How much of its life is over, in thousandths.
+    pub spent: u32,
+    /// Its life is over.
+    pub is_stale: bool,
+    /// Until when a loader may serve it, on `clock::now`.
+    pub until: u64,
+}
+
 /// What a read of Redis came to.
 #[derive(Debug, Clone)]
 pub enum Found {
     /// A value.
-    Hit(Payload),
+    Hit(Held),
+    /// A value past its life, which only a loader may serve.
+    Stale(Held),
     /// Nothing that may be used; `true` if something unusable is there that may be overwritten.
     Miss(bool),
     /// No answer.
@@ -38,6 +55,7 @@ pub struct Read {
     pub(super) key: Key,
     pub(super) era: u32,
     pub(super) told: Mutex<Vec<Told>>,
+    pub(super) deadline: u64,
     /// Its deadline has passed.
     pub(super) late: AtomicBool,
 }
@@ -155,8 +173,19 @@ impl Cache {
         claim: T,
         told: impl FnOnce(T) -> Told,
     ) -> Begun<T> {
+        self.begin_past(key, false, claim, told)
+    }
+
+    /// As [`Cache::begin`]; `past_l1` whatever L1 holds.
+    pub(super) fn begin_past<T>(
+        self: &Arc<Self>,
+        key: &Key,
+        past_l1: bool,
+        claim: T,
+        told: impl FnOnce(T) -> Told,
+    ) -> Begun<T> {
         let mut locked = self.table.lock(key);
-        if let Some(entry) = self.hit(key) {
+        if let Some(entry) = self.hit(key).filter(|_| !past_l1) {
             return Begun::Hit(entry, claim);
         }
         let link = self.open_link(key).filter(|link| link.port.admits_read());
@@ -175,6 +204,7 @@ impl Cache {
                 key: Arc::clone(key),
                 era: self.era(),
                 told: Mutex::new(vec![told(claim)]),
+                deadline: self.deadline(),
                 late: AtomicBool::new(false),
             });
             locked.begin_read(Arc::clone(&read));
@@ -206,11 +236,11 @@ impl Cache {
         strict: bool,
     ) -> Result<Option<Payload>, CacheError> {
         match found {
-            Found::Hit(payload) => {
+            Found::Hit(held) => {
                 self.counters.l2_hits.fetch_add(1, Relaxed);
-                Ok(Some(payload))
+                Ok(Some(held.payload))
             }
-            Found::Miss(_) => {
+            Found::Stale(_) | Found::Miss(_) => {
                 self.counters.l2_misses.fetch_add(1, Relaxed);
                 Ok(None)
             }

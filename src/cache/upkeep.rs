@@ -18,10 +18,7 @@ const LARGE: u64 = 100_000;
 
 /// Starts the rounds of `cache`; they end with it.
 pub fn start(cache: &Arc<Cache>) {
-    let weak = Arc::downgrade(cache);
-    if cache.l1.is_some() {
-        cache.runtime.spawn(rounds(weak));
-    }
+    cache.runtime.spawn(rounds(Arc::downgrade(cache)));
 }
 
 async fn rounds(weak: Weak<Cache>) {
@@ -36,13 +33,14 @@ async fn rounds(weak: Weak<Cache>) {
 
 impl Cache {
     fn sweep(&self, round: u32) {
+        self.tags.sweep();
         let Some(l1) = &self.l1 else { return };
         l1.release_aside(|key| self.generation_in_use(key));
         if l1.figures().entries > LARGE && !round.is_multiple_of(ROUNDS_IF_LARGE) {
             return;
         }
         let now = clock::now();
-        for key in l1.expired_keys(now) {
+        for key in l1.useless_keys(now) {
             let key: Key = Arc::from(key);
             let _locked = self.table.lock(&key);
             l1.sweep(&key, now);

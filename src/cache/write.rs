@@ -3,26 +3,33 @@
 
 use std::sync::{
     Arc,
-    atomic::Ordering::{Relaxed, SeqCst},
+    atomic::{
+        AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
 use redis::{Cmd, Value};
 
-use super::{Cache, Key, Outcome, Waiter, send::Told};
+use super::{Cache, Key, Outcome, Waiter, flight::Hold, read::Read, send::Told};
 use crate::{
     clock::{self, NEVER},
     config::Format,
     entry::{
-        Entry, Life, Payload,
-        wire::{self, Context},
+        Entry, Extra, Life, Payload,
+        wire::{self, Context, Stamp},
     },
     error::{CacheError, Code},
+    generations::Locked,
     l1::{L1, Put},
     l2::{
         commands::{self, OnlyIf},
         port::{Failure, Reply},
     },
 };
+
+/// The numbers of deferred writes.
+static DEFERRED: AtomicU64 = AtomicU64::new(1);
 
 /// How long past `l1.ttl` L1 keeps what was written while Redis is away, in ms.
 const AWAY_EXTRA_MS: u64 = 60_000;
@@ -62,6 +69,8 @@ pub struct WriteOptions {
     pub only_if: Option<OnlyIf>,
     /// Whether failures of Redis reject.
     pub strict: Option<bool>,
+    /// The keys of its tags' versions.
+    pub tags: Arc<[Key]>,
 }
 
 /// The lives of a value in both tiers, after one draw of jitter.
@@ -71,7 +80,16 @@ pub(super) struct Lives {
     pub l1_ms: u64,
 }
 
+impl Lives {
+    /// How long Redis is to keep it, in ms; `None` for ever.
+    fn in_redis(&self) -> Option<u64> {
+        let life = self.l2.ttl_ms?;
+        Some(life.saturating_add(self.l2.stale_ms))
+    }
+}
+
 /// One write, ready to be carried out.
+#[derive(Clone)]
 pub(super) struct Write<'a> {
     pub key: &'a Key,
     pub payload: Payload,
@@ -125,11 +143,88 @@ impl Cache {
     /// Puts a value into L1 and sends it to Redis; `told` hears of Redis' answer.
     pub(super) fn store(self: &Arc<Self>, write: &Write<'_>, told: Told) {
         let lives = self.lives(write.key, write.options);
-        let cmd = self.set_command(write, lives, None);
         let mut locked = self.table.lock(write.key);
         locked.mutate(|| self.put(write, lives));
-        self.send_write(&[Arc::clone(write.key)], cmd, told);
+        self.send_value(locked, write, lives, None, told);
+    }
+
+    /// Sends a value whose key is locked. One whose tags have versions that are not known waits for them, and is not sent
+    /// if its key changes meanwhile.
+    pub(super) fn send_value(
+        self: &Arc<Self>,
+        mut locked: Locked<'_, Read, Hold>,
+        write: &Write<'_>,
+        lives: Lives,
+        only_if: Option<OnlyIf>,
+        told: Told,
+    ) {
+        if let Some(stamps) = self.stamps(&write.options.tags, lives.in_redis()) {
+            self.send_stamped(write, lives, only_if, &stamps, told);
+            return;
+        }
+        let number = DEFERRED.fetch_add(1, Relaxed);
+        locked.defer(number);
         drop(locked);
+        let (key, payload) = (Arc::clone(write.key), write.payload.clone());
+        let options = write.options.clone();
+        let tags = Arc::clone(&options.tags);
+        self.obtain(&tags, lives.in_redis(), move |cache, obtained| {
+            let write = Write {
+                key: &key,
+                payload,
+                options: &options,
+            };
+            cache.send_deferred(number, &write, lives, only_if, obtained, told);
+        });
+    }
+
+    fn send_deferred(
+        self: &Arc<Self>,
+        number: u64,
+        write: &Write<'_>,
+        lives: Lives,
+        only_if: Option<OnlyIf>,
+        obtained: Result<Vec<Stamp>, Failure>,
+        told: Told,
+    ) {
+        let key = write.key;
+        let mut locked = self.table.lock(key);
+        if !locked.end_deferral(number) {
+            drop(locked);
+            // A later change has taken its place.
+            let reply = if only_if.is_none() {
+                Value::Okay
+            } else {
+                Value::Nil
+            };
+            return told(self, Ok(reply));
+        }
+        match obtained {
+            Ok(stamps) => self.send_stamped(write, lives, only_if, &stamps, told),
+            Err(failure) => {
+                if only_if.is_none() {
+                    self.take_back(key);
+                }
+                drop(locked);
+                told(self, Err(failure));
+            }
+        }
+        self.wake();
+    }
+
+    fn send_stamped(
+        self: &Arc<Self>,
+        write: &Write<'_>,
+        lives: Lives,
+        only_if: Option<OnlyIf>,
+        stamps: &[Stamp],
+        told: Told,
+    ) {
+        let cmd = self.set_command(write, lives, only_if, stamps);
+        match only_if {
+            None => self.send_write(std::slice::from_ref(write.key), cmd, told),
+            Some(_) => self.send_conditional(write.key, cmd, told),
+        }
     }
 
     /// Puts a value into L1 while Redis is away, or does not store it.
@@ -149,10 +244,12 @@ impl Cache {
         let now = clock::now();
         let entry = Entry {
             payload: write.payload.clone(),
+            made: now,
             l1_until: now.saturating_add(lives.l1_ms),
             life_until: Some(lives.l2.ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms))),
             link: self.generation_in_use(write.key),
             era: self.era(),
+            extra: Extra::of(lives.l2.stale_ms, self.marks(&write.options.tags)),
         };
         let put = self.keep(l1, write.key, entry);
         if put == Put::TooLarge && self.l2.is_none() {
@@ -184,19 +281,22 @@ impl Cache {
         ttl: Ttl,
     ) {
         let Some(l1) = &self.l1 else { return };
+        let now = clock::now();
         let (l1_until, life_until) = life.unwrap_or_else(|| {
             let until = match ttl {
-                Ttl::Ms(ms) => clock::now().saturating_add(ms),
+                Ttl::Ms(ms) => now.saturating_add(ms),
                 Ttl::Default | Ttl::Never => NEVER,
             };
             (until, Some(until))
         });
         let entry = Entry {
             payload,
+            made: now,
             l1_until,
             life_until,
             link: 0,
             era: self.era(),
+            extra: None,
         };
         self.after_put(l1.put(key, entry));
     }
@@ -218,6 +318,7 @@ impl Cache {
         write: &Write<'_>,
         lives: Lives,
         only_if: Option<OnlyIf>,
+        stamps: &[Stamp],
     ) -> Cmd {
         let key = write.key;
         self.note_size(write.payload.data.len());
@@ -226,12 +327,10 @@ impl Cache {
             self.notices.warn("value-too-large", &message);
             return commands::unlink(&[key]);
         }
-        let expire = lives
-            .l2
-            .ttl_ms
-            .map(|ms| ms.saturating_add(lives.l2.stale_ms));
-        let bare = self.config.l2.format == Format::Plain
-            || (write.payload.is_integer() && lives.l2.stale_ms == 0);
+        let expire = lives.in_redis();
+        let is_simple = lives.l2.stale_ms == 0 && stamps.is_empty();
+        let bare =
+            self.config.l2.format == Format::Plain || (write.payload.is_integer() && is_simple);
         if bare {
             return commands::set(key, &write.payload.data, expire, only_if);
         }
@@ -242,7 +341,7 @@ impl Cache {
         };
         commands::set(
             key,
-            &wire::encode(context, &write.payload, lives.l2),
+            &wire::encode(context, &write.payload, lives.l2, stamps),
             expire,
             only_if,
         )
@@ -325,7 +424,6 @@ impl Cache {
         }
         // Who wins is Redis' to say: until the next read L1 does not know.
         locked.mutate(|| self.drop_from_l1(write.key));
-        let cmd = self.set_command(write, lives, Some(only_if));
         let asked = Arc::clone(write.key);
         let told = move |cache: &Arc<Self>, reply: Reply| {
             waiter.settle(match reply {
@@ -333,8 +431,7 @@ impl Cache {
                 Err(failure) => Outcome::Error(cache.failed(&failure, &asked)),
             });
         };
-        self.send_conditional(write.key, cmd, Box::new(told));
-        drop(locked);
+        self.send_value(locked, write, lives, Some(only_if), Box::new(told));
         None
     }
 

@@ -83,7 +83,7 @@ fn defaults_are_those_of_the_contract() {
         },
         "l1": { "ttl": 60_000, "maxBytes": null, "maxEntries": null, "shareObjects": false, "plainTtl": 5_000 },
         "l2": { "ttl": 300_000, "format": "envelope", "maxValueBytes": 1_048_576, "timeout": 500, "softTimeout": "auto" },
-        "loader": { "factoryTimeout": 30_000 },
+        "loader": { "factoryTimeout": 30_000, "retryAfter": 30_000, "lock": false, "fresh": false },
         "health": { "interval": 30_000, "timeout": 2_000 },
         "breaker": {
             "window": 10_000, "minCalls": 20, "failureRate": 0.5, "slowRate": 0.8, "openFor": 5_000,

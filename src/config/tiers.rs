@@ -151,9 +151,31 @@ pub struct Loader {
     /// How long a factory may take; `None` for ever.
     #[serde(with = "or_off")]
     pub factory_timeout: Option<Duration>,
+    /// How long callers wait for a factory if there is a stale value, in ms; `None`: not at all.
+    #[serde(rename = "factorySoftTimeout", skip_serializing_if = "Option::is_none")]
+    pub factory_soft_timeout_ms: Option<u64>,
     /// How long a load waits for Redis; `None` is `l2.softTimeout`.
     #[serde(rename = "l2SoftTimeout", skip_serializing_if = "Option::is_none")]
     pub l2_soft_timeout: Option<SoftTimeout>,
+    /// From which share of its life on an entry is renewed behind those who get it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eager_refresh: Option<f64>,
+    /// For how long a factory that failed is not tried again while there is a stale value, in ms.
+    #[serde(rename = "retryAfter")]
+    pub retry_after_ms: u64,
+    /// How long a loaded `null` lives, in ms; `None` is as any other value.
+    #[serde(rename = "nullTtl", skip_serializing_if = "Option::is_none")]
+    pub null_ttl_ms: Option<u64>,
+    /// For how long the error of a factory is the answer, in ms; `None`: not at all.
+    #[serde(rename = "errorTtl", skip_serializing_if = "Option::is_none")]
+    pub error_ttl_ms: Option<u64>,
+    /// Whether one process at a time makes the value.
+    pub lock: bool,
+    /// Whether what is cached is ignored.
+    pub fresh: bool,
+    /// The tags of loaded entries.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 impl Default for Loader {
@@ -165,7 +187,15 @@ impl Default for Loader {
             jitter: None,
             strict: None,
             factory_timeout: Some(Duration::from_secs(30)),
+            factory_soft_timeout_ms: None,
             l2_soft_timeout: None,
+            eager_refresh: None,
+            retry_after_ms: 30_000,
+            null_ttl_ms: None,
+            error_ttl_ms: None,
+            lock: false,
+            fresh: false,
+            tags: Vec::new(),
         }
     }
 }

@@ -5,7 +5,7 @@ pub mod wire;
 
 use bytes::Bytes;
 
-use crate::clock::NEVER;
+use crate::{clock::NEVER, tags::Mark};
 
 /// How the bytes of a payload are to be read. The numbers cross the boundary and stand in the envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,8 @@ pub enum Left {
 pub struct Entry {
     /// The value.
     pub payload: Payload,
+    /// When it was made, by whoever made it, on `clock::now`.
+    pub made: u64,
     /// Until when L1 may answer with it, on `clock::now`.
     pub l1_until: u64,
     /// The end of its life, `NEVER` for none; `None` if only Redis knows (a value without an envelope).
@@ -114,6 +116,26 @@ pub struct Entry {
     pub link: u64,
     /// The era of the cache in which it was made; of an older era it is gone.
     pub era: u32,
+    /// What most entries have not.
+    pub extra: Option<Box<Extra>>,
+}
+
+/// What an entry may have beside its value.
+#[derive(Debug, Clone, Default)]
+pub struct Extra {
+    /// How long past its life a loader may serve it, in ms.
+    pub stale_ms: u64,
+    /// Its tags.
+    pub marks: Box<[Mark]>,
+}
+
+impl Extra {
+    /// What there is, if there is anything.
+    #[must_use]
+    pub fn of(stale_ms: u64, marks: Box<[Mark]>) -> Option<Box<Self>> {
+        let is_any = stale_ms > 0 || !marks.is_empty();
+        is_any.then(|| Box::new(Self { stale_ms, marks }))
+    }
 }
 
 impl Entry {
@@ -121,6 +143,28 @@ impl Entry {
     #[must_use]
     pub const fn expired(&self, now: u64) -> bool {
         now >= self.l1_until
+    }
+
+    /// Whether it is of no use to anybody any more.
+    #[must_use]
+    pub fn is_over(&self, now: u64) -> bool {
+        self.expired(now) && now >= self.stale_until()
+    }
+
+    /// Until when a loader may fall back on it: to the end of its life if nothing was said, as long as L1 still has it.
+    #[must_use]
+    pub fn stale_until(&self) -> u64 {
+        let stale_ms = self.extra.as_ref().map_or(0, |extra| extra.stale_ms);
+        match self.life_until {
+            Some(until) if stale_ms > 0 => until.saturating_add(stale_ms),
+            Some(_) | None => 0,
+        }
+    }
+
+    /// Its tags.
+    #[must_use]
+    pub fn marks(&self) -> &[Mark] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.marks)
     }
 
     /// What is left of its life, if anybody but Redis knows.
@@ -134,6 +178,27 @@ impl Entry {
             }
         })
     }
+
+    /// How much of its life is over, in thousandths; 0 for one that never ends.
+    #[must_use]
+    pub fn spent(&self, now: u64) -> u32 {
+        let until = self.life_until.filter(|until| *until != NEVER);
+        until.map_or(0, |until| {
+            thousandths(
+                now.saturating_sub(self.made),
+                until.saturating_sub(self.made),
+            )
+        })
+    }
+}
+
+/// How many thousandths of `whole` `part` is, at most all.
+#[must_use]
+pub fn thousandths(part: u64, whole: u64) -> u32 {
+    let share = part.saturating_mul(1_000).checked_div(whole);
+    share.map_or(1_000, |share| {
+        u32::try_from(share.min(1_000)).unwrap_or(1_000)
+    })
 }
 
 #[cfg(test)]

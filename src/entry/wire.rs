@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{Kind, Left, Life, Payload, is_safe_integer};
+use super::{Kind, Left, Life, Payload, is_safe_integer, thousandths};
 
 /// Two bytes that no JSON, no UTF-8 text and no digits begin with.
 pub const MAGIC: [u8; 2] = [0xF5, 0xEC];
@@ -18,11 +18,53 @@ const CHECKSUM: usize = 16;
 pub const HEADER: usize = 20;
 const U48: u64 = (1 << 48) - 1;
 
+/// The most tags of an entry, and bytes of a tag's name.
+pub const MOST_TAGS: usize = 255;
+
+/// A tag of an entry, and the version that it was made under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// The tag's name, without the namespace.
+    pub name: Bytes,
+    /// Its version.
+    pub version: u64,
+}
+
+/// What an envelope holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The value.
+    pub payload: Payload,
+    /// How long ago it was made, in ms.
+    pub age_ms: u64,
+    /// What is left of its life; nothing, for one that is past it.
+    pub left: Left,
+    /// How long ago its life ended, in ms.
+    pub past_ms: u64,
+    /// How long past its life a loader may serve it, in ms.
+    pub stale_ms: u64,
+    /// Its tags.
+    pub stamps: Vec<Stamp>,
+}
+
+impl Stored {
+    /// How much of its life is over, in thousandths; 0 for one that never ends.
+    #[must_use]
+    pub fn spent(&self) -> u32 {
+        match self.left {
+            Left::Forever => 0,
+            Left::Ms(left) => thousandths(self.age_ms, self.age_ms.saturating_add(left)),
+        }
+    }
+}
+
 /// What bytes from Redis turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {
-    /// A value in its life, and what is left of it.
-    Fresh(Payload, Left),
+    /// A value in its life.
+    Fresh(Stored),
+    /// A value past its life, which a loader may still serve: a miss for everybody else.
+    Stale(Stored),
     /// A value without an envelope: its life is known to Redis only.
     Bare(Payload),
     /// An entry past its life, or made under another epoch: a miss that may be overwritten.
@@ -46,7 +88,7 @@ pub struct Context<'a> {
 
 /// The bytes of an entry with its envelope.
 #[must_use]
-pub fn encode(context: Context<'_>, payload: &Payload, life: Life) -> Vec<u8> {
+pub fn encode(context: Context<'_>, payload: &Payload, life: Life, stamps: &[Stamp]) -> Vec<u8> {
     let mut flags = 0;
     let mut extra = Vec::new();
     if life.stale_ms > 0 {
@@ -56,6 +98,10 @@ pub fn encode(context: Context<'_>, payload: &Payload, life: Life) -> Vec<u8> {
     if context.epoch != 0 {
         flags |= FLAG_EPOCH;
         extra.extend_from_slice(&context.epoch.to_le_bytes());
+    }
+    if !stamps.is_empty() {
+        flags |= FLAG_TAGS;
+        put_tags(&mut extra, stamps);
     }
     let form = payload.kind as u8 | flags;
     let mut out = Vec::with_capacity(HEADER + extra.len() + payload.data.len());
@@ -108,7 +154,9 @@ fn read_envelope(context: Context<'_>, data: &Bytes) -> Option<Decoded> {
         return None;
     }
     let mut at = HEADER;
+    let mut stale_ms = 0;
     if form & FLAG_STALE != 0 {
+        stale_ms = get_u48(data.get(at..at + 6)?);
         at += 6;
     }
     let mut epoch = 0;
@@ -116,24 +164,59 @@ fn read_envelope(context: Context<'_>, data: &Bytes) -> Option<Decoded> {
         epoch = u64::from_le_bytes(data.get(at..at + 8)?.try_into().ok()?);
         at += 8;
     }
+    let mut stamps = Vec::new();
     if form & FLAG_TAGS != 0 {
-        at = skip_tags(data, at)?;
+        (stamps, at) = get_tags(data, at)?;
     }
-    let left = life_left(header, context.unix_ms);
-    if epoch != context.epoch || left == Left::Ms(0) {
+    if epoch != context.epoch {
         return Some(Decoded::Gone);
     }
-    let payload = Payload::new(kind, data.get(at..).map(|_| data.slice(at..))?);
-    Some(Decoded::Fresh(payload, left))
+    let age_ms = context.unix_ms.saturating_sub(get_u48(&header[CREATED..]));
+    let stored = Stored {
+        payload: Payload::new(kind, data.get(at..).map(|_| data.slice(at..))?),
+        age_ms,
+        left: life_left(header, context.unix_ms),
+        past_ms: age_ms.saturating_sub(match get_u48(&header[CREATED + 6..]) {
+            0 => age_ms,
+            life => life,
+        }),
+        stale_ms,
+        stamps,
+    };
+    Some(match stored.left {
+        Left::Ms(0) if stored.past_ms >= stale_ms => Decoded::Gone,
+        Left::Ms(0) => Decoded::Stale(stored),
+        Left::Ms(_) | Left::Forever => Decoded::Fresh(stored),
+    })
 }
 
-fn skip_tags(data: &[u8], mut at: usize) -> Option<usize> {
-    let count = *data.get(at)?;
-    at += 1;
-    for _ in 0..count {
-        at += 1 + usize::from(*data.get(at)?) + 8;
+fn put_tags(out: &mut Vec<u8>, stamps: &[Stamp]) {
+    // Their number and their lengths were checked where they came from.
+    let stamps = &stamps[..stamps.len().min(MOST_TAGS)];
+    out.push(u8::try_from(stamps.len()).unwrap_or(u8::MAX));
+    for stamp in stamps {
+        let name = &stamp.name[..stamp.name.len().min(MOST_TAGS)];
+        out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+        out.extend_from_slice(name);
+        out.extend_from_slice(&stamp.version.to_le_bytes());
     }
-    (at <= data.len()).then_some(at)
+}
+
+/// The tags at `at`, and where they end.
+fn get_tags(data: &Bytes, mut at: usize) -> Option<(Vec<Stamp>, usize)> {
+    let count = usize::from(*data.get(at)?);
+    at += 1;
+    let mut stamps = Vec::with_capacity(count);
+    for _ in 0..count {
+        let name_end = at + 1 + usize::from(*data.get(at)?);
+        let version = data.get(name_end..name_end + 8)?.try_into().ok()?;
+        stamps.push(Stamp {
+            name: data.slice(at + 1..name_end),
+            version: u64::from_le_bytes(version),
+        });
+        at = name_end + 8;
+    }
+    Some((stamps, at))
 }
 
 /// What the first [`HEADER`] bytes of a value in Redis say of its life (0 ms: it is past it); `None` if there is no
@@ -206,6 +289,17 @@ mod tests {
         })
     }
 
+    fn tags() -> Vec<Stamp> {
+        let stamp = |name: &'static [u8], version| Stamp {
+            name: Bytes::from_static(name),
+            version,
+        };
+        vec![
+            stamp(b"products", 0x0102_0304_0506_0708),
+            stamp(b"shop:7", 9),
+        ]
+    }
+
     #[test]
     fn the_vectors_of_the_documentation_hold() {
         let text = include_str!("../../docs/wire.md");
@@ -224,8 +318,9 @@ mod tests {
             ..context(b"app:b")
         };
         for vector in [
-            encode(context(b"app:product:7"), &json, day),
-            encode(epoch, &bytes, graced),
+            encode(context(b"app:product:7"), &json, day, &[]),
+            encode(epoch, &bytes, graced, &[]),
+            encode(context(b"app:tagged"), &json, day, &tags()),
         ] {
             assert!(
                 text.contains(&hex(&vector)),
@@ -244,10 +339,18 @@ mod tests {
                     epoch,
                     ..context(b"k")
                 };
-                let data = encode(context, &payload, Life { ttl_ms, stale_ms });
+                let life = Life { ttl_ms, stale_ms };
+                let data = encode(context, &payload, life, &tags());
                 assert_eq!(
                     decode(context, data.into(), false),
-                    Decoded::Fresh(payload.clone(), ttl_ms.map_or(Left::Forever, Left::Ms))
+                    Decoded::Fresh(Stored {
+                        payload: payload.clone(),
+                        age_ms: 0,
+                        left: ttl_ms.map_or(Left::Forever, Left::Ms),
+                        past_ms: 0,
+                        stale_ms,
+                        stamps: tags(),
+                    })
                 );
             }
         }
@@ -260,7 +363,7 @@ mod tests {
             ttl_ms: Some(1_000),
             stale_ms: 0,
         };
-        let data = Bytes::from(encode(context(b"k"), &payload, life));
+        let data = Bytes::from(encode(context(b"k"), &payload, life, &[]));
         let read = |unix_ms, epoch| {
             let context = Context {
                 key: b"k",
@@ -269,17 +372,44 @@ mod tests {
             };
             decode(context, data.clone(), false)
         };
-        assert_eq!(
-            read(NOW + 999, 0),
-            Decoded::Fresh(payload.clone(), Left::Ms(1))
-        );
+        let fresh = |age_ms, left| {
+            Decoded::Fresh(Stored {
+                payload: payload.clone(),
+                age_ms,
+                left: Left::Ms(left),
+                past_ms: 0,
+                stale_ms: 0,
+                stamps: Vec::new(),
+            })
+        };
+        assert_eq!(read(NOW + 999, 0), fresh(999, 1));
         assert_eq!(read(NOW + 1_000, 0), Decoded::Gone);
         assert_eq!(read(NOW, 5), Decoded::Gone);
         // A reader whose clock is behind gets no longer life than was given.
-        assert_eq!(
-            read(NOW - 50_000, 0),
-            Decoded::Fresh(payload, Left::Ms(1_000))
-        );
+        assert_eq!(read(NOW - 50_000, 0), fresh(0, 1_000));
+    }
+
+    #[test]
+    fn past_its_life_an_entry_is_stale_until_its_window_ends() {
+        let payload = Payload::new(Kind::Json, &b"1"[..]);
+        let life = Life {
+            ttl_ms: Some(1_000),
+            stale_ms: 500,
+        };
+        let data = Bytes::from(encode(context(b"k"), &payload, life, &[]));
+        let read = |unix_ms| {
+            let at = Context {
+                unix_ms,
+                ..context(b"k")
+            };
+            decode(at, data.clone(), false)
+        };
+        assert!(matches!(read(NOW + 999), Decoded::Fresh(_)));
+        let Decoded::Stale(stored) = read(NOW + 1_499) else {
+            panic!("not stale");
+        };
+        assert_eq!((stored.age_ms, stored.left), (1_499, Left::Ms(0)));
+        assert_eq!(read(NOW + 1_500), Decoded::Gone);
     }
 
     #[test]
@@ -289,7 +419,7 @@ mod tests {
             ttl_ms: Some(1_000),
             stale_ms: 9,
         };
-        let good = encode(context(b"k"), &payload, life);
+        let good = encode(context(b"k"), &payload, life, &tags());
         for at in 3..good.len() {
             if (CREATED..CHECKSUM).contains(&at) {
                 continue;
@@ -327,7 +457,11 @@ mod tests {
             false,
         ) {
             Decoded::Bare(payload) => payload.kind,
-            other @ (Decoded::Fresh(..) | Decoded::Gone | Decoded::Foreign | Decoded::Corrupt) => {
+            other @ (Decoded::Fresh(_)
+            | Decoded::Stale(_)
+            | Decoded::Gone
+            | Decoded::Foreign
+            | Decoded::Corrupt) => {
                 panic!("{other:?}")
             }
         };
@@ -355,15 +489,20 @@ mod tests {
             ttl_ms: Some(10),
             stale_ms: 0,
         };
-        let mut data = encode(context(b"k"), &payload, life);
+        let mut data = encode(context(b"k"), &payload, life, &tags());
         data[LIFE_OFFSET..LIFE_OFFSET + 12].copy_from_slice(&life_patch(NOW + 5, Some(99)));
         let at = Context {
             unix_ms: NOW + 5,
             ..context(b"k")
         };
-        assert_eq!(
-            decode(at, data.into(), false),
-            Decoded::Fresh(payload, Left::Ms(99))
-        );
+        let touched = Stored {
+            payload,
+            age_ms: 0,
+            left: Left::Ms(99),
+            past_ms: 0,
+            stale_ms: 0,
+            stamps: tags(),
+        };
+        assert_eq!(decode(at, data.into(), false), Decoded::Fresh(touched));
     }
 }

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
 use self::side::Side;
-use crate::{clock, config, entry::Entry};
+use crate::{clock, config, entry::Entry, tags::Mark};
 
 /// What an entry costs beside its key and value: moka's bookkeeping, allocation headers and [`Entry`] itself.
 const OVERHEAD: usize = 480;
@@ -111,12 +111,17 @@ impl L1 {
         self.remembered(key).filter(|entry| !entry.expired(now))
     }
 
-    /// The entry under `key` of this era, also past its time.
+    /// The entry under `key` that was not cleared, also past its time.
     #[must_use]
     pub fn remembered(&self, key: &[u8]) -> Option<Arc<Entry>> {
         let entry = self.moka.load().get(key);
         let entry = entry.or_else(|| self.side.get(key))?;
-        (entry.era == self.era()).then_some(entry)
+        self.is_there(&entry).then_some(entry)
+    }
+
+    /// Whether an entry was neither cleared nor invalidated by one of its tags.
+    fn is_there(&self, entry: &Entry) -> bool {
+        entry.era == self.era() && entry.marks().iter().all(Mark::holds)
     }
 
     /// Puts what Redis gave in place of what was under `key`. Only within `Locked::mutate` or `fill`.
@@ -176,7 +181,7 @@ impl L1 {
             self.removed.fetch_add(1, Ordering::Relaxed);
         }
         let entry = entry.or(aside)?;
-        (entry.era == self.era()).then_some(entry)
+        self.is_there(&entry).then_some(entry)
     }
 
     /// Drops what was put aside while the link `in_use`, if there is one, was not: Redis is asked for it again. May take
@@ -200,8 +205,8 @@ impl L1 {
 
     /// The keys held that satisfy `matches`. Iterates everything: not for the event loop.
     pub fn keys_where(&self, matches: impl Fn(&[u8], &Entry) -> bool) -> Vec<Box<[u8]>> {
-        let (moka, era) = (self.moka.load_full(), self.era());
-        let matches = |key: &[u8], entry: &Entry| entry.era == era && matches(key, entry);
+        let moka = self.moka.load_full();
+        let matches = |key: &[u8], entry: &Entry| self.is_there(entry) && matches(key, entry);
         let mut keys: Vec<Box<[u8]>> = moka
             .iter()
             .filter(|(key, entry)| matches(key, entry))
@@ -212,17 +217,24 @@ impl L1 {
         keys
     }
 
-    /// Keys of entries whose time is over at `now`. Iterates everything: not for the event loop.
+    /// Keys of entries that nobody can use any more at `now`. Iterates everything: not for the event loop.
     #[must_use]
-    pub fn expired_keys(&self, now: u64) -> Vec<Box<[u8]>> {
-        self.keys_where(|_, entry| entry.expired(now))
+    pub fn useless_keys(&self, now: u64) -> Vec<Box<[u8]>> {
+        let moka = self.moka.load_full();
+        let is_useless = |entry: &Entry| entry.is_over(now) || !self.is_there(entry);
+        let useless = moka.iter().filter(|(_, entry)| is_useless(entry));
+        let mut keys: Vec<Box<[u8]>> = useless.map(|(key, _)| (*key).clone()).collect();
+        let only_aside = |key: &[u8], entry: &Entry| !moka.contains_key(key) && is_useless(entry);
+        keys.extend(self.side.keys_where(only_aside));
+        keys
     }
 
-    /// Drops the entry under `key` if its time is over at `now`. Only under the stripe lock of the key.
+    /// Drops the entry under `key` if it is of no use at `now`. Only under the stripe lock of the key.
     pub fn sweep(&self, key: &[u8], now: u64) {
         let moka = self.moka.load();
-        self.side.take_if(key, |entry| entry.expired(now));
-        if moka.get(key).is_some_and(|entry| entry.expired(now)) && moka.remove(key).is_some() {
+        let is_useless = |entry: &Entry| entry.is_over(now) || !self.is_there(entry);
+        self.side.take_if(key, is_useless);
+        if moka.get(key).is_some_and(|entry| is_useless(&entry)) && moka.remove(key).is_some() {
             self.removed.fetch_add(1, Ordering::Relaxed);
             self.expired.fetch_add(1, Ordering::Relaxed);
         }

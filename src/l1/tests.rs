@@ -24,10 +24,12 @@ fn with_policy(max_bytes: u64, max_entries: Option<u64>, lru: bool) -> L1 {
 fn entry(l1: &L1, size: usize, l1_until: u64) -> Entry {
     Entry {
         payload: Payload::new(Kind::Bytes, vec![7; size]),
+        made: 0,
         l1_until,
         life_until: Some(NEVER),
         link: 0,
         era: l1.era(),
+        extra: None,
     }
 }
 
@@ -37,7 +39,7 @@ fn an_entry_is_served_until_its_time_and_swept_after() {
     l1.put(b"k", entry(&l1, 10, 100));
     assert!(l1.get(b"k", 99).is_some());
     assert!(l1.get(b"k", 100).is_none());
-    assert_eq!(l1.expired_keys(100).len(), 1);
+    assert_eq!(l1.useless_keys(100).len(), 1);
     l1.sweep(b"k", 99);
     assert_eq!(l1.figures().entries, 1);
     l1.sweep(b"k", 100);
@@ -159,7 +161,7 @@ fn every_change_of_a_key_treats_both_of_its_places() {
     let mut found = l1.keys_where(|key, _| key.starts_with(b"new-"));
     found.retain(|key| &**key != at(1));
     assert_eq!(found.len(), 3, "each once: {found:?}");
-    assert_eq!(l1.expired_keys(100).len(), 3);
+    assert_eq!(l1.useless_keys(100).len(), 3);
     l1.sweep(at(3), 99);
     l1.sweep(at(4), 100);
     assert_eq!(held(&l1, &keys[3..], 0), 2);

@@ -297,9 +297,7 @@ impl Replay<'_> {
         let done = if self.setting.config.prefix.is_empty() {
             self.renew_epoch().await
         } else {
-            let mut all = glob::escape(self.setting.config.prefix.as_bytes());
-            all.push(b'*');
-            self.unlink_matches(&all, None).await
+            self.unlink_matches(&self.everything(), None).await
         };
         if let Err(Stop::Refused(error)) = &done
             && is_settled(error)
@@ -309,6 +307,13 @@ impl Replay<'_> {
         done?;
         self.change_journal(|journal| journal.end_wipe(wipe));
         Ok(())
+    }
+
+    /// The pattern of the whole namespace.
+    fn everything(&self) -> Vec<u8> {
+        let mut all = glob::escape(self.setting.config.prefix.as_bytes());
+        all.push(b'*');
+        all
     }
 
     async fn renew_epoch(&mut self) -> Result<(), Stop> {
@@ -391,7 +396,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Deletes what matches, of some slots or of all, but for keys of our own.
+    /// Deletes what matches, of some slots or of all, but for keys of our own; the versions of tags go with everything.
     async fn unlink_matches(&mut self, pattern: &[u8], scope: Option<&Scope>) -> Result<(), Stop> {
         let mut cursor = "0".to_owned();
         loop {
@@ -402,7 +407,12 @@ impl Replay<'_> {
                 .one(commands::scan(&cursor, pattern, SCAN_COUNT))
                 .await?;
             let (next, keys) = commands::scanned(step).ok_or(Stop::Broken)?;
-            let mut keys = commands::users(keys, &self.setting.config.prefix);
+            let prefix = &self.setting.config.prefix;
+            let mut keys = if pattern == self.everything() {
+                commands::users_and_tags(keys, prefix)
+            } else {
+                commands::users(keys, prefix)
+            };
             keys.retain(|key| scope.is_none_or(|scope| scope.holds(key)));
             if !keys.is_empty() {
                 self.unlink_all(keys).await?;

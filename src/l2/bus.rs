@@ -13,14 +13,20 @@ use parking_lot::Mutex;
 use redis::{Cmd, Pipeline};
 
 use super::{changes::Changes, commands};
-use crate::{clock, config::Config, resilience::glob};
+use crate::{
+    clock,
+    config::Config,
+    resilience::{gate::Kind, glob},
+};
 
 const MAGIC: &[u8; 3] = b"ek\x01";
 /// What the channel is called, after the namespace.
 const CHANNEL: &str = "~inv";
 /// What a key begins with, after the namespace, that is named after a pattern. What puts it into a slot follows in braces.
 const MARK: &str = "~gone:";
-/// How many of them are known again.
+/// What the key of a tag's version begins with, after the namespace.
+pub const TAG: &[u8] = b"~tag:";
+/// How many marks are known again.
 const MARKS: usize = 256;
 /// What was changed, names without the namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,19 +175,23 @@ impl Bus {
         if !self.speaks(Speech::Publishes) {
             return None;
         }
-        let mut changed = Vec::new();
+        let mut names: Vec<&[u8]> = Vec::new();
         for cmd in pipeline.cmd_iter() {
             let words = commands::words(cmd);
             let (name, args) = words.split_first()?;
-            match Changes::of(name, args.iter().copied()) {
-                Changes::Keys(keys) => changed.extend(keys),
-                Changes::Unknown => return Some(self.publish(Change::Unknown)),
-            }
+            let Changes::Keys(keys) = Changes::of(name, args.iter().copied()) else {
+                return Some(self.publish(Change::Unknown));
+            };
+            let deletes = commands::kind(cmd) == Kind::Deletion;
+            let changed = keys
+                .into_iter()
+                .filter_map(|key| key.strip_prefix(self.prefix.as_bytes()));
+            // Of our own keys only the end of a tag's version is news.
+            names.extend(
+                changed
+                    .filter(|name| !name.starts_with(b"~") || (deletes && name.starts_with(TAG))),
+            );
         }
-        let names = changed
-            .into_iter()
-            .filter_map(|key| key.strip_prefix(self.prefix.as_bytes()));
-        let names: Vec<&[u8]> = names.filter(|name| !name.starts_with(b"~")).collect();
         (!names.is_empty()).then(|| self.publish(Change::Keys(names)))
     }
 
@@ -269,11 +279,15 @@ mod tests {
                 &["SET", "n:a", "1"],
                 &["GET", "n:b"],
                 &["UNLINK", "n:c", "n:d"],
+                &["UNLINK", "n:~tag:e", "n:~lock:f"],
             ],
         );
         let message = message.expect("something was changed");
         let message = Message::decode(&message).expect("a message");
-        assert_eq!(message.change, Change::Keys(vec![b"a", b"c", b"d"]));
+        assert_eq!(
+            message.change,
+            Change::Keys(vec![b"a", b"c", b"d", b"~tag:e"])
+        );
         assert_eq!(message.source, bus.source);
     }
 
@@ -282,6 +296,7 @@ mod tests {
         let commands: &[&[&str]] = &[
             &["GET", "n:a"],
             &["SET", "n:~quota", "1"],
+            &["EVAL", "script", "1", "n:~tag:a"],
             &["SET", "m:a", "1"],
             &["PING"],
         ];

@@ -2,6 +2,7 @@
 
 use redis::{Cmd, Value};
 
+use super::bus::TAG;
 use crate::{
     entry::wire::{HEADER, LIFE_OFFSET, PREFIX},
     resilience::gate::Kind,
@@ -107,11 +108,22 @@ pub fn scanned(reply: Value) -> Option<(String, Vec<Vec<u8>>)> {
 /// Of keys that were scanned, those that are not our own: what a pattern names is the user's.
 #[must_use]
 pub fn users(mut keys: Vec<Vec<u8>>, prefix: &str) -> Vec<Vec<u8>> {
+    keys.retain(|key| !own_name(key, prefix).starts_with(b"~"));
+    keys
+}
+
+/// The same, and the versions of tags: where all entries go, nobody needs them.
+#[must_use]
+pub fn users_and_tags(mut keys: Vec<Vec<u8>>, prefix: &str) -> Vec<Vec<u8>> {
     keys.retain(|key| {
-        !key.strip_prefix(prefix.as_bytes())
-            .is_some_and(|name| name.starts_with(b"~"))
+        let name = own_name(key, prefix);
+        !name.starts_with(b"~") || name.starts_with(TAG)
     });
     keys
+}
+
+fn own_name<'a>(key: &'a [u8], prefix: &str) -> &'a [u8] {
+    key.strip_prefix(prefix.as_bytes()).unwrap_or_default()
 }
 
 /// The start of a value, enough to read an envelope's life.
@@ -153,13 +165,8 @@ pub enum Expiry {
 /// The script that `touch` and `markStale` run.
 #[must_use]
 pub fn rewrite_life(key: &[u8], life: &[u8; 12], expiry: Expiry) -> Cmd {
-    let mut cmd = redis::cmd("EVAL");
-    cmd.arg(REWRITE_LIFE)
-        .arg(1)
-        .arg(key)
-        .arg(&PREFIX[..])
-        .arg(LIFE_OFFSET)
-        .arg(&life[..]);
+    let mut cmd = script(REWRITE_LIFE, key);
+    cmd.arg(&PREFIX[..]).arg(LIFE_OFFSET).arg(&life[..]);
     match expiry {
         Expiry::Keep => cmd.arg(""),
         Expiry::After(ms) => cmd.arg(ms.max(1)),
@@ -182,12 +189,68 @@ pub fn increment(key: &[u8], by: i64, ttl_ms: Option<u64>) -> Cmd {
         cmd.arg(key).arg(by);
         return cmd;
     };
+    let mut cmd = script(INCREMENT_WITH_TTL, key);
+    cmd.arg(by).arg(ttl_ms);
+    cmd
+}
+
+/// PEXPIRE, or PERSIST for a life that never ends.
+#[must_use]
+pub fn expire(key: &[u8], ttl_ms: Option<u64>) -> Cmd {
+    let Some(ms) = ttl_ms else {
+        let mut cmd = redis::cmd("PERSIST");
+        cmd.arg(key);
+        return cmd;
+    };
+    let mut cmd = redis::cmd("PEXPIRE");
+    cmd.arg(key).arg(ms);
+    cmd
+}
+
+/// Takes a lease, or finds that it is ours already; the server's time in microseconds. If somebody else has it, what is
+/// left of it in ms, less one and negative: 0 is for one that has no end.
+const TAKE_LEASE: &str = "local owner = redis.call('GET', KEYS[1]) \
+    if owner and owner ~= ARGV[1] then return -1 - redis.call('PTTL', KEYS[1]) end \
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) \
+    local time = redis.call('TIME') \
+    return time[1] * 1000000 + time[2]";
+
+/// Gives a lease another life if it is still ours; 1 if it is.
+const EXTEND_LEASE: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
+    return redis.call('PEXPIRE', KEYS[1], ARGV[2])";
+
+/// Ends a lease if it is still ours; 1 if it was.
+const END_LEASE: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
+    return redis.call('DEL', KEYS[1])";
+
+/// The script that takes a lease.
+#[must_use]
+pub fn take_lease(key: &[u8], token: &str, ttl_ms: u64) -> Cmd {
+    let mut cmd = script(TAKE_LEASE, key);
+    cmd.arg(token).arg(ttl_ms.max(1));
+    cmd
+}
+
+/// The script that gives a lease another life.
+#[must_use]
+pub fn extend_lease(key: &[u8], token: &str, ttl_ms: u64) -> Cmd {
+    let mut cmd = script(EXTEND_LEASE, key);
+    cmd.arg(token).arg(ttl_ms.max(1));
+    cmd
+}
+
+/// The script that ends a lease.
+#[must_use]
+pub fn end_lease(key: &[u8], token: &str) -> Cmd {
+    let mut cmd = script(END_LEASE, key);
+    cmd.arg(token);
+    cmd
+}
+
+/// A script about one key; its arguments follow.
+fn script(text: &str, key: &[u8]) -> Cmd {
     let mut cmd = redis::cmd("EVAL");
-    cmd.arg(INCREMENT_WITH_TTL)
-        .arg(1)
-        .arg(key)
-        .arg(by)
-        .arg(ttl_ms);
+    cmd.arg(text).arg(1).arg(key);
     cmd
 }
 
@@ -196,14 +259,6 @@ pub fn increment(key: &[u8], by: i64, ttl_ms: Option<u64>) -> Cmd {
 pub fn add(key: &str, field: &str, by: u64) -> Cmd {
     let mut cmd = redis::cmd("HINCRBY");
     cmd.arg(key).arg(field).arg(by);
-    cmd
-}
-
-/// Gives a key a life.
-#[must_use]
-pub fn expire(key: &str, ms: u64) -> Cmd {
-    let mut cmd = redis::cmd("PEXPIRE");
-    cmd.arg(key).arg(ms);
     cmd
 }
 

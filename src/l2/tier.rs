@@ -429,6 +429,22 @@ impl Tier {
         }
     }
 
+    /// Whether changes of others under the key are heard of.
+    #[must_use]
+    pub fn hears(&self, key: &[u8]) -> bool {
+        let way = match self.shared.subscriber.state() {
+            Some((way, _)) => way,
+            None => self.of(key).status.lock().hearing.way,
+        };
+        way != Way::Off
+    }
+
+    /// Whether the server tells of every change of the key by itself, of our own keys too.
+    #[must_use]
+    pub fn is_pushed(&self, key: &[u8]) -> bool {
+        self.of(key).status.lock().hearing.way == Way::Tracking
+    }
+
     /// Reads the figures of every link.
     pub fn each_status(&self, mut read: impl FnMut(&mut Status)) {
         for link in self.links() {

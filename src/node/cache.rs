@@ -1,12 +1,12 @@
 //! The `NativeCache` class: one method an operation, each of which converts, calls and converts. An operation answers
 //! `[kind, value]` at once, or `undefined`, and then its ticket is settled through the environment's completions.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use napi::{
     Env, Error, JsString, Result, Status,
-    bindgen_prelude::{Array, Buffer, ClassInstance, Either, Either3, Object, Unknown},
+    bindgen_prelude::{Array, Buffer, ClassInstance, Either, Object, Unknown},
 };
 use napi_derive::napi;
 use serde_json::json;
@@ -20,7 +20,6 @@ use super::{
 use crate::{
     cache::{
         As, Cache, Key, Outcome, Waiter,
-        flight::LoadOptions,
         outcome::{Notice, Sink},
         pattern::Progress,
         report,
@@ -28,7 +27,8 @@ use crate::{
     },
     config::Config,
     error::{CacheError, Code},
-    resilience::{glob, patience::Rule},
+    l2::bus::TAG,
+    resilience::glob,
 };
 
 /// `[kind, value]`, or `undefined` while the ticket is pending.
@@ -43,6 +43,8 @@ pub struct NativeCache {
     queue: Arc<Queue>,
     /// The namespace and, in a view, its prefix.
     prefix: String,
+    /// What the keys of tags' versions begin with: the prefix of a view stands in the tags' names.
+    tags: String,
 }
 
 fn answer(env: &Env, outcome: Option<Outcome>) -> Answer<'_> {
@@ -157,6 +159,7 @@ impl NativeCache {
         Ok(Self {
             handle: Arc::new(handle),
             queue,
+            tags: format!("{prefix}{}", String::from_utf8_lossy(TAG)),
             prefix,
         })
     }
@@ -174,6 +177,7 @@ impl NativeCache {
             handle: Arc::clone(&self.handle),
             queue: Arc::clone(&self.queue),
             prefix: format!("{}{prefix}:", self.prefix),
+            tags: format!("{}{prefix}:", self.tags),
         }
     }
 
@@ -224,7 +228,7 @@ impl NativeCache {
             Ok(payload) => payload,
             Err(error) => return answer(env, Some(Outcome::Error(error))),
         };
-        let options = input::write_options(options.as_ref())?;
+        let options = input::write_options(&self.tags, options.as_ref())?;
         answer(
             env,
             self.core()
@@ -256,7 +260,7 @@ impl NativeCache {
                 Either::A(options) => Some(options),
                 Either::B(()) => None,
             };
-            let mut options = input::write_options(options)?;
+            let mut options = input::write_options(&self.tags, options)?;
             options.strict = options.strict.or(strict);
             writes.push((key, payload, options));
         }
@@ -349,6 +353,22 @@ impl NativeCache {
             self.core()
                 .clear(&self.prefix, whole_database, strict, self.waiter(ticket)),
         )
+    }
+
+    #[napi]
+    pub fn invalidate_tags<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        tags: Vec<String>,
+        strict: Option<bool>,
+    ) -> Answer<'env> {
+        let tags = tags
+            .iter()
+            .map(|name| input::tag(&self.tags, name))
+            .collect();
+        let waiter = self.waiter(ticket);
+        answer(env, self.core().invalidate_tags(tags, strict, waiter))
     }
 
     #[napi]
@@ -488,24 +508,78 @@ impl NativeCache {
         options: Object<'_>,
     ) -> Answer<'env> {
         let key = key!(self, env, key);
-        let factory_timeout = match options.get::<Either<f64, bool>>("factoryTimeout")? {
-            Some(Either::A(ms)) => Some(Some(Duration::from_millis(input::millis(ms)))),
-            Some(Either::B(_)) => Some(None),
-            None => None,
-        };
-        let soft_timeout = match options.get::<Either3<f64, bool, String>>("l2SoftTimeout")? {
-            Some(Either3::A(ms)) => Some(Rule::After(input::millis(ms))),
-            Some(Either3::B(_)) => Some(Rule::Off),
-            Some(Either3::C(_)) => Some(Rule::Auto),
-            None => None,
-        };
-        let options = LoadOptions {
-            strict: options.get("strict")?,
-            factory_timeout,
-            soft_timeout,
-            fresh: options.get("fresh")?.unwrap_or(false),
-        };
+        let options = input::load_options(&self.tags, &options)?;
         answer(env, self.core().load(&key, &options, self.waiter(ticket)))
+    }
+
+    /// Several at once. For each `[kind, value]`, `true` if it waits for somebody else's flight, or `undefined` if its own
+    /// is under way.
+    #[napi]
+    pub fn load_many<'env>(
+        &self,
+        env: &'env Env,
+        tickets: Vec<u32>,
+        keys: Vec<Text<'_>>,
+        options: Object<'_>,
+    ) -> Result<Array<'env>> {
+        let options = input::load_options(&self.tags, &options)?;
+        let mut answers = Array::from_vec(env, Vec::<u32>::new())?;
+        let started = match self.keys(keys)? {
+            Ok(keys) => {
+                let waiters = tickets.iter().map(|ticket| self.waiter(*ticket));
+                let loads = keys.into_iter().zip(waiters).collect();
+                self.core().load_many(loads, &options)
+            }
+            // One bad key is an error of the whole call.
+            Err(error) => vec![(Some(Outcome::Error(error)), false); tickets.len()],
+        };
+        for ((now, joined), at) in started.into_iter().zip(0..) {
+            match now {
+                Some(outcome) => answers.set(at, outcome::pair(env, outcome)?)?,
+                None if joined => answers.set(at, true)?,
+                None => answers.set(at, ())?,
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Settles with `[lock, fence]`.
+    #[napi]
+    pub fn lock<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        key: Text<'_>,
+        ttl: f64,
+        wait: f64,
+    ) -> Answer<'env> {
+        let key = key!(self, env, key);
+        let (ttl, wait) = (input::millis(ttl), input::millis(wait));
+        answer(env, self.core().lock(&key, ttl, wait, self.waiter(ticket)))
+    }
+
+    #[napi]
+    pub fn extend_lock<'env>(
+        &self,
+        env: &'env Env,
+        ticket: u32,
+        lock: f64,
+        ttl: f64,
+    ) -> Answer<'env> {
+        let (lock, ttl) = (input::millis(lock), input::millis(ttl));
+        answer(env, self.core().extend_lock(lock, ttl, self.waiter(ticket)))
+    }
+
+    #[napi]
+    pub fn release_lock<'env>(&self, env: &'env Env, ticket: u32, lock: f64) -> Answer<'env> {
+        let lock = input::millis(lock);
+        answer(env, self.core().release_lock(lock, self.waiter(ticket)))
+    }
+
+    /// Nobody holds the lock any more.
+    #[napi]
+    pub fn drop_lock(&self, lock: f64) {
+        self.core().drop_lock(input::millis(lock));
     }
 
     /// The factory's value of a flight that this environment leads.
@@ -521,7 +595,7 @@ impl NativeCache {
             Some(options) => options.get("skip")?.unwrap_or(false),
             None => false,
         };
-        let options = input::write_options(options.as_ref())?;
+        let options = input::write_options(&self.tags, options.as_ref())?;
         let payload = input::payload(kind, payload)?
             .map_err(|error| Error::new(Status::InvalidArg, error.message))?;
         self.core()
@@ -535,12 +609,20 @@ impl NativeCache {
         self.core().loaded_nothing(input::millis(flight));
     }
 
-    /// The factory failed; `clone` is its error for other environments.
+    /// The factory's value cannot be stored; `clone` is it for other environments.
     #[napi]
-    pub fn load_failed(&self, flight: f64, clone: Option<Buffer>) {
+    pub fn loaded_unstorable(&self, flight: f64, clone: Option<Buffer>) {
         let clone = clone.map(|clone| Bytes::from(clone.to_vec()));
-        self.core()
-            .load_failed(input::millis(flight), clone.as_ref());
+        let flight = input::millis(flight);
+        self.core().loaded_unstorable(flight, clone.as_ref());
+    }
+
+    /// The factory failed, for this reason; `clone` is its error for other environments.
+    #[napi]
+    pub fn load_failed(&self, flight: f64, clone: Option<Buffer>, reason: String) {
+        let clone = clone.map(|clone| Bytes::from(clone.to_vec()));
+        let flight = input::millis(flight);
+        self.core().load_failed(flight, clone.as_ref(), &reason);
     }
 
     /// The caller of a load no longer waits; `leads` if its factory runs.

@@ -20,11 +20,14 @@ use napi_derive::napi;
 use super::{cache::NativeCache, input};
 use crate::{
     cache::Cache,
+    clock,
     entry::{Entry, Kind},
 };
 
 /// Written to the scratch array instead of a kind.
 const MISS: u32 = 255;
+/// Added to the form that is wanted: how much of the entry's life is over is wanted too.
+const WITH_SHARE: u32 = 4;
 /// Keys up to this many bytes, with their namespace, are looked up without an allocation.
 const STACK_KEY: usize = 512;
 
@@ -36,8 +39,9 @@ struct Hot {
     scratch: *mut u32,
 }
 
-/// Makes the function `(key, as) => value`. It writes the kind to `scratch[0]` (255: not in L1) and, where objects are
-/// shared, the key's generation to `scratch[1]`.
+/// Makes the function `(key, as) => value`. It writes the kind to `scratch[0]` (255: not in L1), where objects are shared
+/// the key's generation to `scratch[1]`, and, if 4 was added to `as`, to `scratch[2]` how much of the entry's life is over,
+/// in thousandths.
 #[napi(ts_return_type = "(key: string, as: number) => unknown")]
 pub fn hit_function<'env>(
     env: &'env Env,
@@ -46,8 +50,8 @@ pub fn hit_function<'env>(
 ) -> Result<Unknown<'env>> {
     // SAFETY: `scratch` is a live value of this environment, in this scope.
     let mut array = unsafe { Uint32Array::from_napi_value(env.raw(), scratch.raw()) }?;
-    if array.len() < 2 {
-        return Err(Error::new(Status::InvalidArg, "scratch has two elements"));
+    if array.len() < 3 {
+        return Err(Error::new(Status::InvalidArg, "scratch has three elements"));
     }
     // SAFETY: the elements stay where they are as long as the array lives, and the function keeps it alive (below).
     let elements = unsafe { array.as_mut() }.as_mut_ptr();
@@ -137,7 +141,7 @@ unsafe extern "C" fn hit(env: sys::napi_env, info: sys::napi_callback_info) -> s
 
 impl Hot {
     fn tell(&self, kind: u32, generation: u32) {
-        // SAFETY: the array has two elements and lives as long as the function; only this thread uses it.
+        // SAFETY: the array has three elements and lives as long as the function; only this thread uses it.
         unsafe {
             self.scratch.write(kind);
             self.scratch.add(1).write(generation);
@@ -172,7 +176,11 @@ impl Hot {
         let mut form = 0;
         // SAFETY: as this function's; `form` stays 0 if `want` is no number.
         unsafe { sys::napi_get_value_uint32(env, want, &raw mut form) };
-        let kind = match form {
+        if form & WITH_SHARE != 0 {
+            // SAFETY: as in `tell`.
+            unsafe { self.scratch.add(2).write(entry.spent(clock::now())) };
+        }
+        let kind = match form & !WITH_SHARE {
             1 => Kind::Text,
             2 => Kind::Bytes,
             _ => entry.payload.kind,

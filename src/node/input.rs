@@ -1,21 +1,25 @@
 //! What JavaScript hands in: keys, payloads, options. Shapes and ranges were checked by `lib/`; here is checked what
 //! only the bytes tell.
 
+use std::{sync::Arc, time::Duration};
+
 use napi::{
     JsString, ValueType,
     bindgen_prelude::{
-        Buffer, Either, FromNapiValue, JsObjectValue, JsValue, Object, Result, Unknown,
+        Buffer, Either, Either3, FromNapiValue, JsObjectValue, JsValue, Object, Result, Unknown,
     },
 };
 
 use crate::{
     cache::{
         Key,
+        flight::LoadOptions,
         write::{Ttl, WriteOptions},
     },
     entry::{Kind, Payload},
     error::{CacheError, Code},
     l2::commands::OnlyIf,
+    resilience::patience::Rule,
 };
 
 /// The longest key, in UTF-8 and with its namespace.
@@ -82,7 +86,7 @@ pub fn payload(
 }
 
 /// A property of an options object that is there and not `undefined`.
-fn property<T: FromNapiValue>(options: &Object<'_>, name: &str) -> Result<Option<T>> {
+pub fn property<T: FromNapiValue>(options: &Object<'_>, name: &str) -> Result<Option<T>> {
     options.get::<T>(name)
 }
 
@@ -108,8 +112,22 @@ pub fn ttl(value: &Unknown<'_>) -> Result<Ttl> {
     Ok(Ttl::Ms(millis(value.coerce_to_number()?.get_double()?)))
 }
 
-/// The options of a write.
-pub fn write_options(options: Option<&Object<'_>>) -> Result<WriteOptions> {
+/// The keys of the versions of the tags that `options` names, each the tag's name behind `prefix`.
+pub fn tags(prefix: &str, options: &Object<'_>) -> Result<Arc<[Key]>> {
+    let names = property::<Vec<String>>(options, "tags")?.unwrap_or_default();
+    let mut keys: Vec<Key> = names.iter().map(|name| tag(prefix, name)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys.into())
+}
+
+/// The key of the version of one tag.
+pub fn tag(prefix: &str, name: &str) -> Key {
+    [prefix.as_bytes(), name.as_bytes()].concat().into()
+}
+
+/// The options of a write; the keys of its tags begin with `tags_prefix`.
+pub fn write_options(tags_prefix: &str, options: Option<&Object<'_>>) -> Result<WriteOptions> {
     let Some(options) = options else {
         return Ok(WriteOptions::default());
     };
@@ -126,5 +144,35 @@ pub fn write_options(options: Option<&Object<'_>>) -> Result<WriteOptions> {
             Some(_) | None => None,
         },
         strict: property(options, "strict")?,
+        tags: tags(tags_prefix, options)?,
+    })
+}
+
+/// The options of a load; the keys of its tags begin with `tags_prefix`.
+pub fn load_options(tags_prefix: &str, options: &Object<'_>) -> Result<LoadOptions> {
+    let factory_timeout = match property::<Either<f64, bool>>(options, "factoryTimeout")? {
+        Some(Either::A(ms)) => Some(Some(Duration::from_millis(millis(ms)))),
+        Some(Either::B(_)) => Some(None),
+        None => None,
+    };
+    let soft_timeout = match property::<Either3<f64, bool, String>>(options, "l2SoftTimeout")? {
+        Some(Either3::A(ms)) => Some(Rule::After(millis(ms))),
+        Some(Either3::B(_)) => Some(Rule::Off),
+        Some(Either3::C(_)) => Some(Rule::Auto),
+        None => None,
+    };
+    let ms = |name| Ok::<_, napi::Error>(property::<f64>(options, name)?.map(millis));
+    Ok(LoadOptions {
+        strict: property(options, "strict")?,
+        factory_timeout,
+        factory_soft_ms: ms("factorySoftTimeout")?,
+        soft_timeout,
+        retry_ms: ms("retryAfter")?,
+        error_ms: ms("errorTtl")?,
+        tags: tags(tags_prefix, options)?,
+        lock: property(options, "lock")?,
+        fresh: property(options, "fresh")?.unwrap_or(false),
+        eager: property(options, "eager")?,
+        behind: property(options, "behind")?.unwrap_or(false),
     })
 }

@@ -8,7 +8,7 @@ use napi::{
 use redis::Value;
 
 use crate::{
-    cache::{As, Outcome},
+    cache::{As, Outcome, read::Held},
     entry::{Kind, MAX_SAFE_INTEGER, Payload},
     error::CacheError,
     l2::link::server_text,
@@ -23,6 +23,8 @@ const ERROR: u32 = 7;
 const LEAD: u32 = 8;
 const FACTORY_ERROR: u32 = 9;
 const REPLY: u32 = 10;
+const STALE: u32 = 11;
+const LOCKED: u32 = 12;
 
 /// `[kind, value]` of an outcome.
 pub fn pair(env: &Env, outcome: Outcome) -> Result<Array<'_>> {
@@ -67,19 +69,24 @@ pub fn put(env: &Env, array: &mut Array<'_>, at: u32, outcome: Outcome) -> Resul
             }
             array.set(value, values)
         }
-        Outcome::Lead(flight) => {
+        Outcome::Stale(payload, want) => {
+            array.set(kind, STALE)?;
+            let mut pair = empty(env)?;
+            put_payload(env, &mut pair, 0, &payload, want)?;
+            array.set(value, pair)
+        }
+        Outcome::Lead(flight, stale) => {
             array.set(kind, LEAD)?;
-            array.set(value, id(flight))
+            array.set(value, lead(env, flight, stale)?)
         }
         Outcome::FactoryFailed(flight, clone) => {
             array.set(kind, FACTORY_ERROR)?;
-            let mut pair = empty(env)?;
-            pair.set(0, id(flight))?;
-            match clone {
-                Some(clone) => pair.set(1, BufferSlice::copy_from(env, clone)?)?,
-                None => pair.set(1, Null)?,
-            }
-            array.set(value, pair)
+            array.set(value, factory_failed(env, flight, clone)?)
+        }
+        Outcome::Locked(lock, fence) => {
+            array.set(kind, LOCKED)?;
+            // Microseconds since 1970 are exact in a double until the year 2255.
+            array.set(value, Array::from_vec(env, vec![id(lock), id(fence)])?)
         }
         Outcome::Reply(reply, buffers) => {
             array.set(kind, REPLY)?;
@@ -111,7 +118,28 @@ pub fn put(env: &Env, array: &mut Array<'_>, at: u32, outcome: Outcome) -> Resul
     }
 }
 
-/// Flight ids count up from 1: exact in a double for longer than any process lives.
+/// The flight, and of what it replaces the age, the kind and the payload.
+fn lead(env: &Env, flight: u64, stale: Option<Held>) -> Result<Array<'_>> {
+    let mut lead = Array::from_vec(env, vec![id(flight)])?;
+    if let Some(held) = stale {
+        #[expect(clippy::cast_precision_loss, reason = "an age in ms")]
+        lead.set(1, held.age_ms as f64)?;
+        put_payload(env, &mut lead, 2, &held.payload, As::Value)?;
+    }
+    Ok(lead)
+}
+
+/// The flight, and the clone of its error.
+fn factory_failed(env: &Env, flight: u64, clone: Option<Bytes>) -> Result<Array<'_>> {
+    let mut pair = Array::from_vec(env, vec![id(flight)])?;
+    match clone {
+        Some(clone) => pair.set(1, BufferSlice::copy_from(env, clone)?)?,
+        None => pair.set(1, Null)?,
+    }
+    Ok(pair)
+}
+
+/// Ids count up from 1: exact in a double for longer than any process lives.
 #[expect(clippy::cast_precision_loss, reason = "ids count up from 1")]
 const fn id(flight: u64) -> f64 {
     flight as f64

@@ -10,9 +10,9 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Caller, Flight, Stage, settle_all};
+use super::{Caller, Flight, Stage, fallback::soft_until, locking::Lock, settle_all};
 use crate::{
-    cache::{Cache, Key, Outcome, Waiter},
+    cache::{Cache, Key, Outcome, Waiter, read::Held},
     clock::{self, NEVER, millis},
     error::{CacheError, Code},
     telemetry::counters::LoadResult,
@@ -44,60 +44,94 @@ async fn watch(cache: Weak<Cache>, clock: Arc<FlightClock>) {
     }
 }
 
+/// Somebody leads now.
+struct Lead {
+    /// What is to be replaced.
+    stale: Option<Held>,
+}
+
 impl Cache {
     /// Has the factory run by the caller who is still on the stack.
     pub(super) fn lead_now(self: &Arc<Self>, id: u64, overwrite: bool) -> Option<Outcome> {
-        let told = self.appoint(id, overwrite, |_| ());
-        told.then_some(Outcome::Lead(id))
+        if self.locks_first(id, overwrite) {
+            return None;
+        }
+        let lead = self.appoint(id, overwrite, |_, _| ())?;
+        Some(Outcome::Lead(id, lead.stale))
     }
 
     /// Has the factory run by the first caller whose environment lives.
     pub(super) fn lead(self: &Arc<Self>, id: u64, overwrite: bool) {
-        self.appoint(id, overwrite, |waiter| waiter.lead(id));
+        if !self.locks_first(id, overwrite) {
+            self.appoint(id, overwrite, |waiter, stale| {
+                waiter.lead(id, stale.clone());
+            });
+        }
     }
 
-    pub(super) fn appoint(
+    /// Makes the first caller whose environment lives the leader, one who waits rather than one who is served; what it is to
+    /// replace, if somebody leads now.
+    fn appoint(
         self: &Arc<Self>,
         id: u64,
         overwrite: bool,
-        tell: impl FnOnce(&Waiter),
-    ) -> bool {
+        tell: impl FnOnce(&Waiter, &Option<Held>),
+    ) -> Option<Lead> {
         let mut flights = self.flights.lock();
-        let Some(flight) = flights.by_id.get_mut(&id) else {
-            return false;
-        };
+        let flight = flights.by_id.get_mut(&id)?;
         flight.overwrite |= overwrite;
-        if !matches!(flight.stage, Stage::Reading { .. }) {
-            return false;
+        if !flight.stage.is_reading() {
+            return None;
         }
-        flight
-            .callers
-            .retain(|caller| caller.waiter.sink().is_some_and(|sink| sink.alive()));
+        let lives = |caller: &Caller| caller.waiter.sink().is_some_and(|sink| sink.alive());
+        flight.callers.retain(lives);
+        let waits = flight.callers.iter().position(|caller| !caller.served);
+        let at = waits.unwrap_or(0);
         let leader = flight
             .callers
-            .first()
+            .get(at)
             .and_then(|caller| caller.waiter.sink().map(Arc::clone));
         let Some(leader) = leader else {
             drop(flights);
             self.end_flight(id);
-            return false;
+            return None;
         };
-        let since = Instant::now();
-        let ticket = flight.callers[0].waiter.ticket();
-        let until = flight
-            .factory_timeout
-            .map(|timeout| clock::now().saturating_add(millis(timeout)));
+        let until = flight.terms.factory_timeout;
+        let until = until.map(|timeout| clock::now().saturating_add(millis(timeout)));
         flight.stage = Stage::Running {
             leader,
-            ticket,
-            since,
+            ticket: flight.callers[at].waiter.ticket(),
+            since: Instant::now(),
+            soft_until: soft_until(flight.terms.factory_soft_ms),
             until: until.unwrap_or(NEVER),
         };
-        if let Some(until) = until {
-            self.watch_flights(until);
+        let is_fresh = flight.callers[at].fresh;
+        let stale = flight
+            .stale
+            .clone()
+            .or_else(|| self.standing_in(&flight.key));
+        let stale = stale.filter(|_| !is_fresh);
+        tell(&flight.callers[at].waiter, &stale);
+        if flight.callers[at].served {
+            flight.callers.remove(at).waiter.forget();
+            flight.behind = true;
         }
-        tell(&flight.callers[0].waiter);
-        true
+        let (next, tags) = (flight.stage.until(), Arc::clone(&flight.terms.tags));
+        let key = Arc::clone(&flight.key);
+        if next != NEVER {
+            self.watch_flights(next);
+        }
+        drop(flights);
+        self.prepare_tags(&key, &tags);
+        Some(Lead { stale })
+    }
+
+    /// Asks for the versions under which the value will be stored while it is being made.
+    fn prepare_tags(self: &Arc<Self>, key: &Key, tags: &[Key]) {
+        if !tags.is_empty() && self.stores(key) {
+            let life_ms = self.config.loader.ttl_ms.unwrap_or(self.config.l2.ttl_ms);
+            self.obtain(tags, life_ms, |_, _| ());
+        }
     }
 
     /// Sees to it that flights are looked at when the first of them is late. Call it under the lock of the flights.
@@ -120,15 +154,18 @@ impl Cache {
                 .by_id
                 .iter()
                 .filter(|(_, flight)| flight.stage.until() <= now);
-            let reads = |flight: &Flight| matches!(flight.stage, Stage::Reading { .. });
-            late.map(|(id, flight)| (*id, reads(flight)))
+            let is_over =
+                |stage: &Stage| matches!(stage, Stage::Running { until, .. } if *until <= now);
+            late.map(|(id, flight)| (*id, flight.stage.is_reading(), is_over(&flight.stage)))
                 .collect::<Vec<_>>()
         };
-        for (id, reads) in late {
+        for (id, reads, is_over) in late {
             if reads {
                 self.read_is_slow(id);
-            } else {
+            } else if is_over {
                 self.time_out(id, now);
+            } else {
+                self.factory_is_slow(id);
             }
         }
         let flights = self.flights.lock();
@@ -142,33 +179,44 @@ impl Cache {
         (next != NEVER).then_some(next)
     }
 
-    pub(super) fn time_out(&self, id: u64, now: u64) {
+    fn time_out(&self, id: u64, now: u64) {
         let due = |stage: &Stage| matches!(stage, Stage::Running { until, .. } if *until <= now);
-        let Some((callers, key, timeout)) = self.make_late(id, due) else {
+        let Some(mut flight) = self.make_late(id, due) else {
             return;
         };
-        self.counters.loads.count(LoadResult::Timeout);
-        let ms = timeout.unwrap_or_default().as_millis();
+        let stale = self.fall_back(id, &flight);
+        let ms = flight.terms.factory_timeout.unwrap_or_default().as_millis();
         let text = format!("the factory took longer than factoryTimeout ({ms} ms)");
-        let error = CacheError::new(Code::FactoryTimeout, text).key(self.shown(&key));
-        settle_all(callers, |_| Outcome::Error(error.clone()));
+        if let Some(held) = &stale {
+            self.serve_stale(&mut flight.callers, held);
+            self.warn_of_stale(&text);
+        }
+        self.counters.loads.count(match stale {
+            Some(_) => LoadResult::Stale,
+            None => LoadResult::Timeout,
+        });
+        let error = CacheError::new(Code::FactoryTimeout, text).key(self.shown(&flight.key));
+        settle_all(flight.callers, |_| Outcome::Error(error.clone()));
     }
 
-    /// Frees the key of a flight whose factory goes on; its callers, if `due`.
-    pub(super) fn make_late(
-        &self,
-        id: u64,
-        due: impl Fn(&Stage) -> bool,
-    ) -> Option<(Vec<Caller>, Key, Option<Duration>)> {
+    /// Frees the key of a flight whose factory goes on, if it is `due`; gives the flight as it was, with its callers.
+    pub(super) fn make_late(&self, id: u64, due: impl Fn(&Stage) -> bool) -> Option<Flight> {
         let mut flights = self.flights.lock();
         let flight = flights
             .by_id
             .get_mut(&id)
             .filter(|flight| due(&flight.stage))?;
-        flight.stage = Stage::Late;
-        let callers = std::mem::take(&mut flight.callers);
-        let (key, timeout) = (Arc::clone(&flight.key), flight.factory_timeout);
+        let late = Flight {
+            stage: Stage::Late,
+            callers: Vec::new(),
+            key: Arc::clone(&flight.key),
+            terms: flight.terms.clone(),
+            lock: Lock::default(),
+            stale: flight.stale.clone(),
+            ..*flight
+        };
+        let was = std::mem::replace(flight, late);
         flights.free(id);
-        Some((callers, key, timeout))
+        Some(was)
     }
 }

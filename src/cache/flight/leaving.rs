@@ -4,11 +4,18 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Caller, Stage};
+use super::{Caller, Flight, Stage};
 use crate::cache::{
     Cache,
     outcome::{Notice, Sink},
 };
+
+impl Flight {
+    /// Whether nobody has any use for its value.
+    fn is_unwanted(&self) -> bool {
+        self.callers.is_empty() && !self.behind
+    }
+}
 
 impl Cache {
     /// The caller of `ticket` no longer waits; `leads` if it runs the factory. When nobody waits any more, the factory is
@@ -23,7 +30,7 @@ impl Cache {
             if unheard {
                 flight.stage = Stage::open();
             }
-            Some((*id, unheard, flight.callers.is_empty()))
+            Some((*id, unheard, flight.is_unwanted()))
         });
         drop(flights);
         match found {
@@ -56,6 +63,7 @@ impl Cache {
 
     /// An environment ended: its callers are gone, and flights that it led go to other callers.
     pub fn environment_ended(self: &Arc<Self>, sink: &Arc<dyn Sink>) {
+        self.drop_locks_of(sink);
         let mut orphans = Vec::new();
         {
             let mut flights = self.flights.lock();
@@ -71,7 +79,7 @@ impl Cache {
                 if led {
                     flight.stage = Stage::open();
                 }
-                if led || flight.callers.is_empty() {
+                if led || flight.is_unwanted() {
                     orphans.push((*id, led));
                 }
             }

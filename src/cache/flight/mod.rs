@@ -4,19 +4,26 @@
 //!
 //! | stage | ends by | then |
 //! |---|---|---|
-//! | reading | Redis (or L1) has it | everyone gets it |
+//! | reading (with `lock`: until the lease is ours) | Redis (or L1) has it | everyone gets it; who wants it fresh: running |
+//! | | Redis has it, past its life | everyone gets that, unless `factorySoftTimeout` says to wait; running, behind |
 //! | | a miss, or no answer | running: the first caller whose environment lives is told to lead |
 //! | | `l2SoftTimeout` | L1's unverified value, else running; who answers first then, Redis or the factory, serves everyone |
-//! | running | the factory's value, nothing, or its error | everyone gets that; a value is stored if the key was not changed meanwhile |
+//! | running | the factory's value, nothing, or its error | everyone gets that, for an error a stale value if there is one; a value is stored if neither the key nor a tag was changed meanwhile |
 //! | | Redis has it after all | everyone gets that; what the factory makes is dropped |
-//! | | `factoryTimeout` | everyone gets `ERR_CACHE_FACTORY_TIMEOUT`; late |
+//! | | `factorySoftTimeout`, and there is a stale value | everyone gets that; running, behind |
+//! | | `factoryTimeout` | everyone gets a stale value, or `ERR_CACHE_FACTORY_TIMEOUT`; late |
 //! | | the last caller left | the factory's signal is aborted; late |
 //! | | the leader's environment ended | running, with another leader, or over |
 //! | late | the factory's outcome | stored, if nothing newer was |
+//!
+//! A flight is *behind* once its callers were served something older: nobody waits, and it goes on all the same. After a
+//! failure that a stale value made up for, the key rests for `retryAfter`: a [`Hold`] in the generation table.
 
+mod fallback;
 mod landing;
 mod lead;
 mod leaving;
+mod locking;
 mod reading;
 
 use std::{
@@ -28,25 +35,55 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(super) use self::lead::FlightClock;
-use super::{
-    Cache, Key, Outcome, Waiter,
-    outcome::Sink,
-    read::{Begun, Found, Told},
-};
-use crate::{clock::NEVER, l2::port::Failure, resilience::patience::Rule};
+use bytes::Bytes;
 
-/// The options of `getOrSet` that matter here.
+pub(super) use self::lead::FlightClock;
+use self::{fallback::Rest, locking::Lock};
+use super::{
+    As, Cache, Key, Outcome, Waiter,
+    outcome::Sink,
+    read::{Begun, Found, Held, Told},
+};
+use crate::{
+    clock::{self, NEVER},
+    entry::Payload,
+    l2::port::{Failure, Operation},
+    resilience::patience::Rule,
+};
+
+/// The options of `getOrSet` that matter here; what is absent is as the cache has it.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
     /// Whether an unusable Redis rejects.
     pub strict: Option<bool>,
     /// How long the factory may take; `Some(None)`: as long as it likes.
     pub factory_timeout: Option<Option<Duration>>,
+    /// How long callers wait for the factory if there is a stale value, in ms.
+    pub factory_soft_ms: Option<u64>,
     /// How long to wait for Redis.
     pub soft_timeout: Option<Rule>,
+    /// For how long a failed factory is not tried again while there is a stale value, in ms.
+    pub retry_ms: Option<u64>,
+    /// For how long its error is kept if there is none, in ms.
+    pub error_ms: Option<u64>,
+    /// The keys of the versions of the tags that the entry is to carry.
+    pub tags: Arc<[Key]>,
+    /// Whether one process at a time makes the value.
+    pub lock: Option<bool>,
     /// Whether to ignore what is cached.
     pub fresh: bool,
+    /// From which share of its life on, in thousandths, an entry is to be renewed behind those who get it.
+    pub eager: Option<u32>,
+    /// The caller has a value, and only wants it renewed.
+    pub behind: bool,
+}
+
+/// What is known of a key whose factory failed.
+pub struct Hold {
+    /// Until when it is not called again, on `clock::now`.
+    until: u64,
+    /// Its error, if that is the answer meanwhile: the number of the flight, and a clone.
+    error: Option<(u64, Option<Bytes>)>,
 }
 
 /// The flights of a cache.
@@ -66,12 +103,34 @@ struct Flight {
     /// What is in Redis may be overwritten: nobody could have read it.
     overwrite: bool,
     era: u32,
+    /// How many changes of tags there were when it began.
+    tag_changes: u64,
+    terms: Terms,
+    /// What the factory is to replace, and what stands in for it should it fail.
+    stale: Option<Held>,
+    /// Nobody waits for it, and it goes on all the same.
+    behind: bool,
+    lock: Lock,
+}
+
+/// What was agreed for a flight when it began.
+#[derive(Clone)]
+struct Terms {
     factory_timeout: Option<Duration>,
+    factory_soft_ms: Option<u64>,
+    retry_ms: u64,
+    error_ms: Option<u64>,
+    tags: Arc<[Key]>,
+    eager: Option<u32>,
 }
 
 struct Caller {
     waiter: Waiter,
     strict: bool,
+    /// Nothing that is cached will do.
+    fresh: bool,
+    /// It has been given a value, and is there to run its factory should nobody else.
+    served: bool,
 }
 
 enum Stage {
@@ -84,6 +143,8 @@ enum Stage {
         leader: Arc<dyn Sink>,
         ticket: u32,
         since: Instant,
+        /// When `factorySoftTimeout` is over; 0: it is.
+        soft_until: u64,
         /// When `factoryTimeout` is over.
         until: u64,
     },
@@ -99,11 +160,19 @@ impl Stage {
         }
     }
 
+    /// When it is to be looked at.
     fn until(&self) -> u64 {
         match self {
-            Self::Reading { until, .. } | Self::Running { until, .. } => *until,
+            Self::Reading { until, .. } => *until,
+            Self::Running {
+                until, soft_until, ..
+            } => (*until).min(if *soft_until == 0 { NEVER } else { *soft_until }),
             Self::Late => NEVER,
         }
+    }
+
+    const fn is_reading(&self) -> bool {
+        matches!(self, Self::Reading { .. })
     }
 
     fn is_led_by(&self, sink: &Arc<dyn Sink>, by: u32) -> bool {
@@ -127,59 +196,202 @@ impl Flights {
     }
 }
 
+/// What a caller meets at a key.
+enum Joined {
+    /// A flight of its own, to go on with.
+    Own(u64),
+    /// Somebody else's.
+    Other,
+    /// Somebody else's that is reading, which will not do.
+    Reading(u64),
+    /// Somebody else's that only renews what others were given.
+    Behind(Held),
+}
+
+/// How a load begins.
+pub enum Started {
+    /// It is over, or its caller is to lead.
+    Now(Outcome),
+    /// Its ticket will be settled; `true`: by a flight of its own, `false`: by somebody else's.
+    Later(bool),
+    /// Its flight reads: the question, if nobody asks it yet, and then [`Cache::wait_for_read`]. The outcome is the caller's
+    /// at once.
+    Reads(u64, Option<Operation>, Option<Outcome>),
+}
+
 impl Cache {
-    /// `getOrSet`, after L1 was asked and missed.
+    /// `getOrSet`, after L1 was asked and missed, or had what is to be renewed.
     pub fn load(
         self: &Arc<Self>,
         key: &Key,
         options: &LoadOptions,
         waiter: Waiter,
     ) -> Option<Outcome> {
-        if self.is_closed() {
-            return waiter.now(Outcome::Error(Self::closed_error()));
-        }
-        let strict = self.strict(options.strict.or(self.config.loader.strict));
-        if let Some(entry) = self.hit(key).filter(|_| !options.fresh) {
-            self.counters.l1_hits.fetch_add(1, Relaxed);
-            let outcome = waiter.value(entry.payload.clone());
-            return waiter.now(outcome);
-        }
-        self.count_l1_miss();
-        let caller = Caller { waiter, strict };
-        let id = self.join(key, caller, options)?;
-        if options.fresh {
-            return self.lead_now(id, true);
-        }
-        let told = move |()| -> Told { Box::new(move |cache, found| cache.flight_read(id, found)) };
-        match self.begin(key, (), told) {
-            Begun::Hit(entry, ()) => {
-                self.settle_flight(id, |caller| caller.waiter.value(entry.payload.clone()));
-                None
-            }
-            Begun::Unasked(()) if self.l2.is_none() => self.lead_now(id, false),
-            Begun::Unasked(()) => {
-                self.flight_read(id, Found::Failed(Failure::Unavailable));
-                None
-            }
-            Begun::Joined => self.wait_for_read(id, options.soft_timeout),
-            Begun::Ask(operation) => {
-                self.ask(vec![operation]);
-                self.wait_for_read(id, options.soft_timeout)
+        match self.start_load(key, options, waiter) {
+            Started::Now(outcome) => Some(outcome),
+            Started::Later(_) => None,
+            Started::Reads(id, operation, now) => {
+                self.ask(operation.into_iter().collect());
+                self.wait_for_read(id, options.soft_timeout, now)
             }
         }
     }
 
-    /// Joins the flight of the key, or begins one and gives its id: then it is this caller's to go on. Nobody joins a flight whose key was changed since
-    /// it began: its value may be from before the change.
-    fn join(&self, key: &Key, caller: Caller, options: &LoadOptions) -> Option<u64> {
+    /// Several loads, whose questions leave together; for each its outcome, if it has one already, and whether it waits
+    /// for somebody else's flight.
+    pub fn load_many(
+        self: &Arc<Self>,
+        loads: Vec<(Key, Waiter)>,
+        options: &LoadOptions,
+    ) -> Vec<(Option<Outcome>, bool)> {
+        let (mut operations, mut started) = (Vec::new(), Vec::new());
+        for (key, waiter) in loads {
+            started.push(match self.start_load(&key, options, waiter) {
+                Started::Reads(id, operation, now) => {
+                    operations.extend(operation);
+                    Started::Reads(id, None, now)
+                }
+                other @ (Started::Now(_) | Started::Later(_)) => other,
+            });
+        }
+        self.ask(operations);
+        let outcome = |started| match started {
+            Started::Now(outcome) => (Some(outcome), false),
+            Started::Later(own) => (None, !own),
+            Started::Reads(id, _, now) => {
+                (self.wait_for_read(id, options.soft_timeout, now), false)
+            }
+        };
+        started.into_iter().map(outcome).collect()
+    }
+
+    fn start_load(self: &Arc<Self>, key: &Key, options: &LoadOptions, waiter: Waiter) -> Started {
+        if self.is_closed() {
+            waiter.forget();
+            return Started::Now(Outcome::Error(Self::closed_error()));
+        }
+        let is_renewal = options.behind;
+        let mut stale = None;
+        if !options.fresh {
+            if let Some(entry) = self.hit(key).filter(|_| !is_renewal) {
+                self.counters.l1_hits.fetch_add(1, Relaxed);
+                let outcome = waiter.value(entry.payload.clone());
+                waiter.forget();
+                return Started::Now(outcome);
+            }
+            stale = self.stale_in_l1(key).filter(|_| !is_renewal);
+            match self.rest_of(key) {
+                Some(Rest::Failed(flight, clone)) => {
+                    self.count_l1_miss();
+                    waiter.forget();
+                    return Started::Now(Outcome::FactoryFailed(flight, clone));
+                }
+                Some(Rest::Stale) if stale.is_some() || is_renewal => {
+                    waiter.forget();
+                    let outcome = stale.map(|held| Outcome::Value(self.hit_stale(held), As::Value));
+                    return Started::Now(outcome.unwrap_or(Outcome::Undefined));
+                }
+                Some(Rest::Stale) | None => (),
+            }
+            stale = stale.filter(|_| self.terms(options).factory_soft_ms.is_none());
+        }
+        if !is_renewal && stale.is_none() {
+            self.count_l1_miss();
+        }
+        self.start_flight(key, options, waiter, stale)
+    }
+
+    /// Joins the key's flight, or begins one. `stale` is the caller's at once, and then only renewed.
+    fn start_flight(
+        self: &Arc<Self>,
+        key: &Key,
+        options: &LoadOptions,
+        waiter: Waiter,
+        stale: Option<Held>,
+    ) -> Started {
+        let now = stale.map(|held| self.hit_stale(held));
+        let served = now.is_some() || options.behind;
+        let caller = Caller {
+            strict: !served && self.strict(options.strict.or(self.config.loader.strict)),
+            fresh: options.fresh,
+            served,
+            waiter,
+        };
+        let id = match self.join(key, caller, options) {
+            Joined::Own(id) => id,
+            Joined::Other if served => {
+                let now = now.map(|payload| Outcome::Value(payload, As::Value));
+                return Started::Now(now.unwrap_or(Outcome::Undefined));
+            }
+            Joined::Other => return Started::Later(false),
+            Joined::Behind(held) => {
+                self.counters.stale_served.fetch_add(1, Relaxed);
+                return Started::Now(Outcome::Value(held.payload, As::Value));
+            }
+            Joined::Reading(id) => {
+                self.lead(id, true);
+                return Started::Later(false);
+            }
+        };
+        // Whoever is served already hears by the queue.
+        let now = now.map(|payload| Outcome::Stale(payload, As::Value));
+        let lead = |overwrite| {
+            if served {
+                self.lead(id, overwrite);
+                return now.clone().map_or(Started::Later(true), Started::Now);
+            }
+            let lead = self.lead_now(id, overwrite);
+            lead.map_or(Started::Later(true), Started::Now)
+        };
+        if options.fresh {
+            return lead(true);
+        }
+        let told = move |()| -> Told { Box::new(move |cache, found| cache.flight_read(id, found)) };
+        match self.begin_past(key, options.behind, (), told) {
+            Begun::Hit(entry, ()) => {
+                self.settle_flight(id, |caller| caller.waiter.value(entry.payload.clone()));
+                now.map_or(Started::Later(true), Started::Now)
+            }
+            Begun::Unasked(()) if self.l2.is_none() => lead(served),
+            Begun::Unasked(()) => {
+                self.flight_read(id, Found::Failed(Failure::Unavailable));
+                now.map_or(Started::Later(true), Started::Now)
+            }
+            Begun::Joined => Started::Reads(id, None, now),
+            Begun::Ask(operation) => Started::Reads(id, Some(operation), now),
+        }
+    }
+
+    /// A stale answer of L1.
+    fn hit_stale(&self, held: Held) -> Payload {
+        self.counters.l1_hits.fetch_add(1, Relaxed);
+        self.counters.stale_served.fetch_add(1, Relaxed);
+        held.payload
+    }
+
+    /// The options of a load with the cache's own where it has none.
+    fn terms(&self, options: &LoadOptions) -> Terms {
+        let loader = &self.config.loader;
+        Terms {
+            factory_timeout: options.factory_timeout.unwrap_or(loader.factory_timeout),
+            factory_soft_ms: options.factory_soft_ms.or(loader.factory_soft_timeout_ms),
+            retry_ms: options.retry_ms.unwrap_or(loader.retry_after_ms),
+            error_ms: options.error_ms.or(loader.error_ttl_ms),
+            tags: Arc::clone(&options.tags),
+            eager: options.eager,
+        }
+    }
+
+    /// Joins the flight of the key, or begins one and gives its id: then it is this caller's to go on. Nobody joins a flight
+    /// whose key or tags were changed since it began: its value may be from before the change.
+    fn join(&self, key: &Key, caller: Caller, options: &LoadOptions) -> Joined {
         let mut flights = self.flights.lock();
         if let Some(id) = flights.by_key.get(key).copied()
             && self.table.lock(key).is_flight(id)
             && let Some(flight) = flights.by_id.get_mut(&id)
+            && !self.tags_changed(&flight.terms.tags, flight.tag_changes)
         {
-            flight.callers.push(caller);
-            self.counters.stampedes_prevented.fetch_add(1, Relaxed);
-            return None;
+            return self.join_flight(id, flight, caller);
         }
         let id = NEXT_ID.fetch_add(1, Relaxed);
         let flight = Flight {
@@ -188,14 +400,43 @@ impl Cache {
             stage: Stage::open(),
             overwrite: false,
             era: self.era(),
-            factory_timeout: options
-                .factory_timeout
-                .unwrap_or(self.config.loader.factory_timeout),
+            tag_changes: self.tags.count(),
+            terms: self.terms(options),
+            stale: None,
+            behind: false,
+            lock: if options.lock.unwrap_or(self.config.loader.lock) {
+                Lock::Wanted
+            } else {
+                Lock::Unwanted
+            },
         };
         flights.by_key.insert(Arc::clone(key), id);
         flights.by_id.insert(id, flight);
         self.table.lock(key).begin_flight(id);
-        Some(id)
+        Joined::Own(id)
+    }
+
+    fn join_flight(&self, id: u64, flight: &mut Flight, caller: Caller) -> Joined {
+        if caller.served {
+            caller.waiter.forget();
+            return Joined::Other;
+        }
+        let stale = flight
+            .stale
+            .as_ref()
+            .filter(|_| flight.behind && !caller.fresh);
+        if let Some(held) = stale.filter(|held| clock::now() < held.until) {
+            caller.waiter.forget();
+            return Joined::Behind(held.clone());
+        }
+        let will_not_do = caller.fresh && flight.stage.is_reading();
+        flight.callers.push(caller);
+        self.counters.stampedes_prevented.fetch_add(1, Relaxed);
+        if will_not_do {
+            Joined::Reading(id)
+        } else {
+            Joined::Other
+        }
     }
 
     /// Ends a flight and settles everyone by `outcome`.
@@ -226,7 +467,11 @@ impl Cache {
 
 fn settle_all(callers: Vec<Caller>, outcome: impl Fn(&Caller) -> Outcome) {
     for caller in callers {
-        let outcome = outcome(&caller);
+        let outcome = if caller.served {
+            Outcome::Undefined
+        } else {
+            outcome(&caller)
+        };
         caller.waiter.settle(outcome);
     }
 }

@@ -2,25 +2,49 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use super::Stage;
+use super::{Caller, Flight, Stage, settle_all};
 use crate::{
-    cache::{Cache, Key, Outcome, read::Found},
+    cache::{
+        Cache, Key, Outcome,
+        read::{Found, Held},
+    },
     clock::{self, NEVER},
     l2::port::Failure,
     resilience::patience::Rule,
 };
 
 impl Cache {
-    /// Redis is asked: waits for it as long as its own pace suggests, then has the value made.
-    pub(super) fn wait_for_read(self: &Arc<Self>, id: u64, rule: Option<Rule>) -> Option<Outcome> {
+    /// Redis is asked: waits for it as long as its own pace suggests, then has the value made. `now` is the caller's
+    /// already, if it is given: then it hears of all else by the queue.
+    pub(super) fn wait_for_read(
+        self: &Arc<Self>,
+        id: u64,
+        rule: Option<Rule>,
+        now: Option<Outcome>,
+    ) -> Option<Outcome> {
+        let Some(key) = self.gives_up_on_read(id, rule) else {
+            return now;
+        };
+        self.counters.l2_soft_timeouts.fetch_add(1, Relaxed);
+        if self.serve_unverified(id, &key) {
+            return now;
+        }
+        if now.is_some() {
+            self.lead(id, false);
+            return now;
+        }
+        self.lead_now(id, false)
+    }
+
+    /// The key of a flight that does not wait for Redis at all; one that does is looked at in time.
+    fn gives_up_on_read(self: &Arc<Self>, id: u64, rule: Option<Rule>) -> Option<Key> {
         let rule = rule.or(self.config.loader.l2_soft_timeout.map(Rule::from));
         let key = Arc::clone(&self.flights.lock().by_id.get(&id)?.key);
         let patience = self.link_of(&key)?.patience(rule)?;
         let mut flights = self.flights.lock();
         let flight = flights.by_id.get_mut(&id)?;
         // Who is strict wants what Redis says; and it may have said it by now.
-        let read = matches!(flight.stage, Stage::Reading { .. });
-        if !read || flight.callers.iter().any(|caller| caller.strict) {
+        if !flight.stage.is_reading() || flight.callers.iter().any(|caller| caller.strict) {
             return None;
         }
         let since = clock::now();
@@ -30,12 +54,7 @@ impl Cache {
             self.watch_flights(until);
             return None;
         }
-        drop(flights);
-        self.counters.l2_soft_timeouts.fetch_add(1, Relaxed);
-        if self.serve_unverified(id, &key) {
-            return None;
-        }
-        self.lead_now(id, false)
+        Some(key)
     }
 
     /// The soft timeout of a flight is over.
@@ -62,8 +81,13 @@ impl Cache {
         }
     }
 
-    /// Redis does not answer: ends a flight with what L1 holds, verified or not, if it holds anything.
+    /// Redis does not answer: ends a flight with what L1 holds, verified or not, if it holds anything and that will do.
     fn serve_unverified(&self, id: u64, key: &Key) -> bool {
+        let will_not_do = |caller: &Caller| caller.fresh || caller.served;
+        let will_do = |flight: &Flight| !flight.callers.iter().any(will_not_do);
+        if !self.flights.lock().by_id.get(&id).is_some_and(will_do) {
+            return false;
+        }
         let held = self.unverified(key);
         if let Some(payload) = &held {
             self.settle_flight(id, |caller| caller.waiter.value(payload.clone()));
@@ -74,9 +98,13 @@ impl Cache {
     /// What Redis said to a flight.
     pub(super) fn flight_read(self: &Arc<Self>, id: u64, found: Found) {
         match found {
-            Found::Hit(payload) => {
+            Found::Hit(held) => {
                 self.counters.l2_hits.fetch_add(1, Relaxed);
-                self.settle_flight(id, |caller| caller.waiter.value(payload.clone()));
+                self.found_fresh(id, &held);
+            }
+            Found::Stale(held) => {
+                self.counters.l2_hits.fetch_add(1, Relaxed);
+                self.found_stale(id, &held);
             }
             Found::Miss(overwrite) => {
                 self.counters.l2_misses.fetch_add(1, Relaxed);
@@ -99,11 +127,40 @@ impl Cache {
         }
     }
 
+    /// Redis has the value: everyone gets it who takes what is cached. If enough of its life is over, it is renewed behind
+    /// them.
+    fn found_fresh(self: &Arc<Self>, id: u64, held: &Held) {
+        let mut flights = self.flights.lock();
+        let Some(flight) = flights.by_id.get_mut(&id) else {
+            return;
+        };
+        let is_due = flight.terms.eager.is_some_and(|share| held.spent >= share);
+        if is_due && self.rest_of(&flight.key).is_none() {
+            flight.overwrite = true;
+            flight.stale = Some(held.clone());
+            self.serve_and_keep_one(&mut flight.callers, held);
+            flight.behind = !flight.stage.is_reading();
+            drop(flights);
+            self.lead(id, true);
+            return;
+        }
+        let taken = flight.callers.extract_if(.., |caller| !caller.fresh);
+        let taken: Vec<Caller> = taken.collect();
+        let goes_on = !flight.callers.is_empty();
+        drop(flights);
+        if goes_on {
+            self.lead(id, true);
+        } else {
+            self.end_flight(id);
+        }
+        settle_all(taken, |caller| caller.waiter.value(held.payload.clone()));
+    }
+
     /// Whether the factory of a flight was called before Redis answered.
     fn is_running(&self, id: u64) -> bool {
         let flights = self.flights.lock();
         let flight = flights.by_id.get(&id);
-        flight.is_some_and(|flight| !matches!(flight.stage, Stage::Reading { .. }))
+        flight.is_some_and(|flight| !flight.stage.is_reading())
     }
 
     /// Callers who asked for strictness hear of a Redis that is not usable.

@@ -53,7 +53,11 @@ impl Serving<'_> {
         });
         self.submit(add, deadline, settle);
         if first {
-            self.submit(commands::expire(&key, KEPT_MS), deadline, once(|_| ()));
+            self.submit(
+                commands::expire(key.as_bytes(), Some(KEPT_MS)),
+                deadline,
+                once(|_| ()),
+            );
         }
     }
 

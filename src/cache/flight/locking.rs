@@ -1,0 +1,154 @@
+//! One flight in all processes: before its factory runs, a flight takes the key's lease. Who does not get it waits for the
+//! value, or for the lease. Nobody waits for a Redis that does not answer, and nobody for longer than a factory may take:
+//! then everybody makes the value for himself.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Stage;
+use crate::{
+    cache::{
+        Cache, Key,
+        lease::{Attempt, Lease, Pauses, token},
+        read::{Begun, Found, Told},
+    },
+    clock::{self, NEVER},
+};
+
+/// The life of a flight's lease: what the others wait for an owner that was killed.
+const LEASE_MS: u64 = 5_000;
+
+/// How a flight stands with the lease of its key.
+#[derive(Default)]
+pub(super) enum Lock {
+    /// It needs none.
+    #[default]
+    Unwanted,
+    /// It is to be taken before somebody leads.
+    Wanted,
+    /// Somebody sees to it.
+    Sought,
+    /// It is ours, or could not be had: who leads, leads.
+    Settled(#[expect(dead_code, reason = "held until it is dropped")] Option<Lease>),
+}
+
+impl Cache {
+    /// Whether a flight that is to be led has to have the lease of its key first; then it is sought from now on.
+    pub(super) fn locks_first(self: &Arc<Self>, id: u64, overwrite: bool) -> bool {
+        let mut flights = self.flights.lock();
+        let Some(flight) = flights.by_id.get_mut(&id) else {
+            return false;
+        };
+        flight.overwrite |= overwrite;
+        match flight.lock {
+            Lock::Sought => return true,
+            Lock::Unwanted | Lock::Settled(_) => return false,
+            Lock::Wanted => (),
+        }
+        let lock = self.lock_key(&flight.key);
+        let is_away = self.l2.is_some() && self.open_link(&lock).is_none();
+        if is_away || self.l2.is_none() || !flight.stage.is_reading() {
+            return false;
+        }
+        flight.lock = Lock::Sought;
+        flight.stage = Stage::open();
+        let patience = flight.terms.factory_timeout.map_or(NEVER, clock::millis);
+        let key = Arc::clone(&flight.key);
+        drop(flights);
+        let cache = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let until = clock::now().saturating_add(patience);
+            if let Some(lease) = cache.seek_lease(id, &key, &lock, until).await {
+                cache.lock_settled(id, lease);
+            }
+        });
+        true
+    }
+
+    /// The lease, or `Some(None)` if it cannot be had; `None` if the flight is over meanwhile.
+    async fn seek_lease(
+        self: &Arc<Self>,
+        id: u64,
+        key: &Key,
+        lock: &Key,
+        until: u64,
+    ) -> Option<Option<Lease>> {
+        let token = token();
+        let (value, owner) = (self.waits.enlist(key), self.waits.enlist(lock));
+        let mut pauses = Pauses::new(self, lock);
+        loop {
+            let change = (value.change(), owner.change());
+            let left = match self.take_lease(lock, &token, LEASE_MS, || ()).await {
+                Ok(Attempt::Taken(lease)) => {
+                    // Whoever had it before may have stored the value.
+                    return self.is_still_missing(id, key).await.then_some(Some(lease));
+                }
+                Ok(Attempt::Held(left)) => left,
+                Err(_) => return Some(None),
+            };
+            let now = clock::now();
+            if now >= until {
+                return Some(None);
+            }
+            let changed = async {
+                tokio::select! { () = change.0 => (), () = change.1 => () }
+            };
+            pauses.wait(left.min(until - now), changed).await;
+            if !self.is_wanted(id) || !self.is_still_missing(id, key).await {
+                return None;
+            }
+        }
+    }
+
+    /// Looks once more; what is there ends the flight.
+    async fn is_still_missing(self: &Arc<Self>, id: u64, key: &Key) -> bool {
+        match self.look_again(key).await {
+            Some(found @ Found::Hit(_)) => {
+                self.flight_read(id, found);
+                !self.is_over(id)
+            }
+            Some(Found::Stale(_) | Found::Miss(_) | Found::Failed(_)) | None => true,
+        }
+    }
+
+    /// What Redis has under `key` now; `None` if it may not be asked.
+    async fn look_again(self: &Arc<Self>, key: &Key) -> Option<Found> {
+        let (sender, found) = oneshot::channel();
+        let told = move |()| -> Told {
+            Box::new(move |_, found| {
+                let _ = sender.send(found);
+            })
+        };
+        match self.begin_past(key, true, (), told) {
+            Begun::Hit(..) | Begun::Unasked(()) => return None,
+            Begun::Joined => (),
+            Begun::Ask(operation) => self.ask(vec![operation]),
+        }
+        self.wake();
+        found.await.ok()
+    }
+
+    fn is_over(&self, id: u64) -> bool {
+        !self.flights.lock().by_id.contains_key(&id)
+    }
+
+    /// Whether somebody still wants the value of a flight, be it only to renew what he has.
+    fn is_wanted(&self, id: u64) -> bool {
+        let flights = self.flights.lock();
+        let flight = flights.by_id.get(&id);
+        flight.is_some_and(|flight| !flight.callers.is_empty())
+    }
+
+    /// The lease of a flight was taken, or cannot be: somebody leads.
+    fn lock_settled(self: &Arc<Self>, id: u64, lease: Option<Lease>) {
+        {
+            let mut flights = self.flights.lock();
+            let Some(flight) = flights.by_id.get_mut(&id) else {
+                return;
+            };
+            flight.lock = Lock::Settled(lease);
+        }
+        self.lead(id, false);
+    }
+}

@@ -1,0 +1,318 @@
+//! What this process knows of tags. A tag has a version in Redis, a random number that goes when the tag is invalidated; an
+//! entry carries the versions that it was made under, and is gone as soon as one of them is another or none. No clock is
+//! compared.
+//!
+//! In L1 nobody compares versions: an entry holds a [`Mark`] of each of its tags, how often the tag had changed here when
+//! the entry was seen to agree, and a change counts up. Marks keep their tag alive, so that it is the same one as long as
+//! an entry asks for it.
+//!
+//! | what | does |
+//! |---|---|
+//! | `change` (invalidated here, or a push) | counts up, forgets the version |
+//! | `learn`, `learn_gone` (Redis' answer) | keeps the version, if the tag was not changed since it was asked; counts up if it is another than before |
+//!
+//! Owns neither the asking nor the deleting: that is `cache::tagging`.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
+
+use ahash::RandomState;
+use parking_lot::Mutex;
+
+/// Slots in which the last change of a tag is noted, for flights that learn their tags at their end.
+const SLOTS: usize = 1 << 10;
+
+/// All tags that entries or callers hold.
+pub struct Tags {
+    held: Mutex<HashMap<Arc<[u8]>, Arc<Tag>, RandomState>>,
+    /// The number of the last change of a tag in the slot.
+    changed: Box<[AtomicU64]>,
+    /// How many changes there were.
+    count: AtomicU64,
+    hasher: RandomState,
+}
+
+/// One tag, under the key of its version in Redis.
+pub struct Tag {
+    /// The key of the version.
+    pub key: Arc<[u8]>,
+    changes: AtomicU64,
+    known: Mutex<Known>,
+}
+
+/// What Redis said of a version.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known {
+    /// The version; 0: it is not known.
+    pub version: u64,
+    /// The generation of the link over which it was heard.
+    pub link: u64,
+    /// Until when it is believed, on `clock::now`.
+    pub until: u64,
+    /// Until when Redis keeps it at least, on `clock::now`.
+    pub kept_until: u64,
+}
+
+/// A tag as an entry in L1 knew it.
+#[derive(Clone)]
+pub struct Mark {
+    tag: Arc<Tag>,
+    changes: u64,
+    /// The generation of the tag's link under which its version was seen; 0 if it was not.
+    pub link: u64,
+}
+
+impl std::fmt::Debug for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mark")
+            .field("changes", &self.changes)
+            .field("link", &self.link)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Mark {
+    /// The key of the tag's version.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        &self.tag.key
+    }
+
+    /// Whether the tag was not changed since, as far as this process knows.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.tag.changes.load(SeqCst) == self.changes
+    }
+}
+
+impl Tags {
+    /// None yet.
+    #[must_use]
+    pub fn new(hasher: &RandomState) -> Self {
+        Self {
+            held: Mutex::new(HashMap::with_hasher(hasher.clone())),
+            changed: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            count: AtomicU64::new(0),
+            hasher: hasher.clone(),
+        }
+    }
+
+    /// The tag whose version is under `key`.
+    #[must_use]
+    pub fn get(&self, key: &Arc<[u8]>) -> Arc<Tag> {
+        let mut held = self.held.lock();
+        let tag = held.entry(Arc::clone(key)).or_insert_with(|| {
+            Arc::new(Tag {
+                key: Arc::clone(key),
+                changes: AtomicU64::new(0),
+                known: Mutex::default(),
+            })
+        });
+        Arc::clone(tag)
+    }
+
+    fn slot(&self, key: &[u8]) -> &AtomicU64 {
+        // The mask keeps the low bits only, so the narrowing loses nothing that matters.
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "masked to the table's size"
+        )]
+        let hash = self.hasher.hash_one(key) as usize;
+        &self.changed[hash & (SLOTS - 1)]
+    }
+
+    /// Every entry made under the tag is gone from now on.
+    pub fn change(&self, key: &[u8]) {
+        let number = self.count.fetch_add(1, SeqCst) + 1;
+        self.slot(key).fetch_max(number, SeqCst);
+        if let Some(tag) = self.held.lock().get(key) {
+            let mut known = tag.known.lock();
+            tag.changes.fetch_add(1, SeqCst);
+            *known = Known::default();
+        }
+    }
+
+    /// How many changes there were, for [`Tags::changed_since`].
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count.load(SeqCst)
+    }
+
+    /// Whether the tag may have changed since there were `count` changes: another in its slot counts too.
+    #[must_use]
+    pub fn changed_since(&self, key: &[u8], count: u64) -> bool {
+        self.slot(key).load(SeqCst) > count
+    }
+
+    /// Forgets the tags that nobody holds.
+    pub fn sweep(&self) {
+        self.held.lock().retain(|_, tag| Arc::strong_count(tag) > 1);
+    }
+}
+
+impl Tag {
+    /// How often it was changed, as far as this process knows. Look before Redis is asked.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(SeqCst)
+    }
+
+    /// What is known of its version, if that is to be believed at `now` while its link is of the generation `link`.
+    #[must_use]
+    pub fn known(&self, link: u64, now: u64) -> Option<Known> {
+        let known = *self.known.lock();
+        (known.version != 0 && known.link == link && now < known.until).then_some(known)
+    }
+
+    /// Keeps what Redis said, unless the tag was changed since there were `changes`; whether it was kept. Of two answers to
+    /// the same question the expiry that was promised stays.
+    pub fn learn(&self, changes: u64, told: Known) -> bool {
+        let mut known = self.known.lock();
+        if self.changes.load(SeqCst) != changes {
+            return false;
+        }
+        let is_another = known.version != 0 && known.version != told.version;
+        if is_another {
+            self.changes.fetch_add(1, SeqCst);
+        }
+        let kept_until = if is_another { 0 } else { known.kept_until };
+        *known = Known {
+            kept_until: kept_until.max(told.kept_until),
+            ..told
+        };
+        true
+    }
+
+    /// Redis has no version, unless the tag was changed since there were `changes`.
+    pub fn learn_gone(&self, changes: u64) {
+        let mut known = self.known.lock();
+        if self.changes.load(SeqCst) == changes && known.version != 0 {
+            self.changes.fetch_add(1, SeqCst);
+            *known = Known::default();
+        }
+    }
+
+    /// The mark of an entry that is made now.
+    #[must_use]
+    pub fn mark(self: &Arc<Self>, link: u64) -> Mark {
+        Mark {
+            tag: Arc::clone(self),
+            changes: self.changes(),
+            link,
+        }
+    }
+
+    /// The mark of an entry that was made under `version`, if that is what was heard last, over this link, and nothing has
+    /// changed since.
+    #[must_use]
+    pub fn mark_of(self: &Arc<Self>, version: u64, link: u64) -> Option<Mark> {
+        let known = self.known.lock();
+        (known.version == version && known.link == link).then(|| self.mark(link))
+    }
+
+    /// Until when Redis keeps its version at least, be that believed or not.
+    #[must_use]
+    pub fn kept_until(&self) -> u64 {
+        self.known.lock().kept_until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag() -> (Tags, Arc<Tag>) {
+        let tags = Tags::new(&RandomState::with_seed(1));
+        let tag = tags.get(&Arc::from(&b"~tag:a"[..]));
+        (tags, tag)
+    }
+
+    fn told(version: u64) -> Known {
+        Known {
+            version,
+            link: 1,
+            until: 100,
+            kept_until: 0,
+        }
+    }
+
+    #[test]
+    fn a_mark_holds_until_its_tag_changes() {
+        let (tags, tag) = tag();
+        assert!(tag.learn(tag.changes(), told(7)));
+        let mark = tag.mark_of(7, 1).expect("the version is known");
+        assert!(mark.holds());
+        tags.change(&tag.key);
+        assert!(!mark.holds());
+        assert!(tag.known(1, 50).is_none());
+    }
+
+    #[test]
+    fn an_answer_that_crossed_a_change_is_not_kept() {
+        let (tags, tag) = tag();
+        let asked = tag.changes();
+        tags.change(&tag.key);
+        assert!(!tag.learn(asked, told(7)));
+        assert!(tag.known(1, 50).is_none());
+    }
+
+    #[test]
+    fn another_version_ends_the_marks_of_the_one_before_and_the_same_does_not() {
+        let (_tags, tag) = tag();
+        assert!(tag.learn(tag.changes(), told(7)));
+        let mark = tag.mark(1);
+        assert!(tag.learn(tag.changes(), told(7)));
+        assert!(mark.holds());
+        assert!(tag.learn(tag.changes(), told(8)));
+        assert!(!mark.holds());
+    }
+
+    #[test]
+    fn a_version_that_redis_lost_ends_the_marks_made_under_it() {
+        let (_tags, tag) = tag();
+        assert!(tag.learn(tag.changes(), told(7)));
+        let mark = tag.mark(1);
+        tag.learn_gone(tag.changes() + 1);
+        assert!(mark.holds());
+        tag.learn_gone(tag.changes());
+        assert!(!mark.holds());
+        assert!(tag.mark_of(7, 1).is_none());
+    }
+
+    #[test]
+    fn a_version_is_believed_for_a_time_and_on_its_link() {
+        let (_tags, tag) = tag();
+        assert!(tag.learn(tag.changes(), told(7)));
+        assert!(tag.known(1, 99).is_some());
+        assert!(tag.known(1, 100).is_none());
+        assert!(tag.known(2, 50).is_none());
+        assert!(tag.mark_of(8, 1).is_none() && tag.mark_of(7, 2).is_none());
+    }
+
+    #[test]
+    fn a_change_is_seen_by_who_asks_since_and_by_no_other() {
+        let (tags, tag) = tag();
+        let before = tags.count();
+        tags.change(&tag.key);
+        assert!(tags.changed_since(&tag.key, before));
+        assert!(!tags.changed_since(&tag.key, tags.count()));
+    }
+
+    #[test]
+    fn a_tag_that_an_entry_marks_is_not_forgotten() {
+        let (tags, tag) = tag();
+        let (key, mark) = (Arc::clone(&tag.key), tag.mark(0));
+        drop(tag);
+        tags.sweep();
+        tags.change(&key);
+        assert!(!mark.holds());
+        drop(mark);
+        tags.sweep();
+        assert_eq!(tags.held.lock().len(), 0);
+    }
+}
