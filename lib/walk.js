@@ -1,5 +1,5 @@
 'use strict'
-/** The state of one walk over a value that is to be stored; rich.js walks. */
+/** The state of one walk over a value that is to be stored, which rich.js does, and how a place in a value is written. */
 const { CacheError } = require('./errors.js')
 
 /** @typedef {string | number | { entry: unknown }} Step */
@@ -22,15 +22,7 @@ class Walk {
   }
 
   path() {
-    let path = 'value'
-    for (const step of this.steps) {
-      if (typeof step === 'number') path += `[${step}]`
-      else if (typeof step === 'object')
-        path += `.get(${typeof step.entry === 'string' ? JSON.stringify(step.entry) : '…'})`
-      else
-        path += /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u.test(step) ? `.${step}` : `[${JSON.stringify(step)}]`
-    }
-    return path
+    return pathOf('value', this.steps)
   }
 
   /**
@@ -45,4 +37,22 @@ class Walk {
   }
 }
 
+/**
+ * The place that steps lead to, as JavaScript would write it.
+ * @param {string} root
+ * @param {readonly Step[]} steps
+ */
+function pathOf(root, steps) {
+  let path = root
+  for (const step of steps) {
+    if (typeof step === 'number') path += `[${step}]`
+    else if (typeof step === 'object')
+      path += `.get(${typeof step.entry === 'string' ? JSON.stringify(step.entry) : '…'})`
+    else
+      path += /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u.test(step) ? `.${step}` : `[${JSON.stringify(step)}]`
+  }
+  return path
+}
+
 exports.Walk = Walk
+exports.pathOf = pathOf
