@@ -93,6 +93,15 @@ function errorFrom(thrown) {
   )
 }
 
+/** What was thrown says, also when it is no error or has no way to become a text. @param {unknown} thrown */
+function messageOf(thrown) {
+  try {
+    return String(Object(thrown).message ?? thrown)
+  } catch {
+    return 'something without a text'
+  }
+}
+
 /**
  * The rejection of a call whose signal aborted.
  * @param {AbortSignal} signal
@@ -112,3 +121,4 @@ exports.abortedBy = abortedBy
 exports.closedError = closedError
 exports.errorFrom = errorFrom
 exports.errorOf = errorOf
+exports.messageOf = messageOf
