@@ -5,6 +5,8 @@ type Ms = number
 type Key<S> = Extract<keyof S, string>
 /** Any key, for a cache without a schema; nothing for one with. */
 type Open<S> = string extends keyof S ? string : never
+/** T where it has no say in what T is: NoInfer, which does not know the lists of arguments. */
+type Fixed<T> = [T][T extends unknown ? 0 : never]
 
 export type CacheErrorCode =
   | 'ERR_CACHE_OPTIONS'
@@ -267,6 +269,43 @@ export interface LoadOptions extends Entry, Call, Loading {
   strict?: boolean
 }
 
+/** Options of every call of a wrapped function; functions among them are called with its `this`. */
+export interface WrapOptions<A extends readonly unknown[], R> extends Omit<LoadOptions, 'ttl' | 'tags'> {
+  /**
+   * A prefix, below which the arguments make the key: their JSON, with the names of objects in order, joined by `:`, such
+   * as `user:7:{"full":true}`; the prefix alone if there are none. Or a function that makes the whole key.
+   *
+   * Below one prefix, other arguments have other keys. Nothing but the prefix tells functions apart: two wraps with one
+   * prefix share their entries, and so does a wrap with `user:7` with the call `(7)` of one with `user`. `-0` is 0, a
+   * property that is `undefined` is absent, and arguments at the end that are `undefined` were not given.
+   *
+   * What JSON would not tell apart rejects with ERR_CACHE_KEY, naming the place: functions, symbols, bigint, NaN,
+   * Date, Map, Buffer, instances of classes, an AbortSignal … For these, and for `this`, write a function.
+   */
+  key: string | ((...args: A) => string)
+  /**
+   * `null`: never expires in Redis. A function decides once the value is there. If it throws or gives no TTL, the value
+   * is returned and not stored, and the warning `wrap-option-failed` says why.
+   */
+  ttl?: Ms | null | ((value: R, ...args: A) => Ms | null)
+  /** A function decides once the value is there; what it cannot is as with `ttl`. */
+  tags?: readonly string[] | ((value: R, ...args: A) => readonly string[])
+}
+
+/**
+ * A function with a cache before it. Arguments must not be changed before the call settles: the function may be called
+ * later, for the key that they made at first.
+ */
+export interface Wrapped<A extends readonly unknown[], R> {
+  (...args: A): Promise<R>
+  /** Calls the function whatever is cached, and stores what it gives. For a method: `fresh.call(object, …)`. */
+  fresh(...args: A): Promise<R>
+  /** Removes the entry of these arguments; whether either tier had it. */
+  delete(...args: A): Promise<boolean>
+  /** The key of these arguments. Throws ERR_CACHE_KEY if they have none. */
+  keyOf(...args: A): string
+}
+
 export interface SetOptions extends Entry, Call {
   /** `false`: resolve once L1 holds it. */
   wait?: boolean
@@ -478,6 +517,14 @@ export interface CacheView<S extends object = Record<string, unknown>> {
     factory: (context: FactoryContext) => T | Promise<T>,
     opts?: LoadOptions,
   ): Promise<T>
+  /**
+   * The function with a cache before it: each list of arguments has an entry, made as by getOrSet. The function keeps its
+   * `this`, its name and its length; errors are passed on unchanged. Throws ERR_CACHE_OPTIONS for wrong options.
+   */
+  wrap<A extends readonly unknown[], R>(
+    fn: (...args: A) => R | PromiseLike<R>,
+    opts: WrapOptions<Fixed<A>, Fixed<R>>,
+  ): Wrapped<A, R>
 
   /** A raw command, its keys as they are in Redis. */
   command<T = unknown>(name: string, args?: readonly CommandPart[], opts?: CommandOptions): Promise<T>

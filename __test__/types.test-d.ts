@@ -9,6 +9,8 @@ import type {
   LinkState,
   LoadOptions,
   Mode,
+  WrapOptions,
+  Wrapped,
 } from '../index.js'
 import { healthHandler, metricsHandler } from '../lib/http.js'
 import { createServer } from 'node:http'
@@ -77,8 +79,6 @@ export async function withoutSchema(cache: Cache, signal: AbortSignal): Promise<
   await cache.invalidateTags('t', { strict: true })
   // @ts-expect-error tags are strings
   await cache.invalidateTags(7)
-  // @ts-expect-error
-  cache.wrap(async () => 1, { key: 'k' })
   await cache.set('k', 1, { tags: ['t'] })
   const held = await cache.lock('k', { ttl: 1_000 })
   is<Equal<typeof held.fence, bigint>>()
@@ -111,6 +111,95 @@ export async function withSchema(cache: Cache<Schema>): Promise<void> {
   await cache.getOrSet('count', () => 'one')
   // @ts-expect-error a view has no close
   await view.close()
+}
+
+declare function findUser(id: number, opts?: { full: boolean }): Promise<User | undefined>
+type FindUser = [id: number, opts?: { full: boolean }]
+
+export async function wrapping(cache: Cache): Promise<void> {
+  const find = cache.wrap(findUser, { key: 'user', ttl: 60_000, factoryTimeout: false })
+  is<Equal<typeof find, Wrapped<FindUser, User | undefined>>>()
+  const user = await find(1, { full: true })
+  is<Equal<typeof user, User | undefined>>()
+  const fresh = await find.fresh(1)
+  is<Equal<typeof fresh, User | undefined>>()
+  const removed = await find.delete(1)
+  is<Equal<typeof removed, boolean>>()
+  const key = find.keyOf(1)
+  is<Equal<typeof key, string>>()
+
+  const sync = cache.wrap((a: string, ...more: string[]) => a.length + more.length, { key: 'sum' })
+  is<Equal<typeof sync, Wrapped<[a: string, ...more: string[]], number>>>()
+  const none = cache.wrap(async () => null, { key: 'none', ttl: null, tags: ['t'] })
+  is<Equal<typeof none, Wrapped<[], null>>>()
+  const query = cache.wrap((id: number): PromiseLike<User> => Promise.resolve({ id, name: '' }), { key: 'q' })
+  is<Equal<typeof query, Wrapped<[id: number], User>>>()
+  const named = cache.wrap<[number], string>(async (id) => String(id), { key: 'named' })
+  is<Equal<typeof named, Wrapped<[number], string>>>()
+  // What a generic function depends on is not known before it is called.
+  const generic = cache.wrap(async <T>(value: T) => ({ value }), { key: 'generic' })
+  is<Equal<typeof generic, Wrapped<[value: unknown], { value: unknown }>>>()
+
+  // @ts-expect-error an argument of another type
+  await find('1')
+  // @ts-expect-error one too many
+  find.keyOf(1, {}, 2)
+  // @ts-expect-error arguments are checked here too
+  await find.delete()
+  // @ts-expect-error a string first is the way of other libraries
+  cache.wrap('user', findUser)
+  // @ts-expect-error no key
+  cache.wrap(findUser, { ttl: 1000 })
+  // @ts-expect-error no options
+  cache.wrap(findUser)
+  // @ts-expect-error a typo
+  cache.wrap(findUser, { key: 'user', tll: 1000 })
+}
+
+export function wrapFunctions(cache: Cache, options: WrapOptions<FindUser, User | undefined>): void {
+  const find = cache.wrap(findUser, {
+    key: (id, opts) => {
+      is<Equal<typeof opts, { full: boolean } | undefined>>()
+      return `user:${id.toFixed()}`
+    },
+    ttl: (user, id) => {
+      is<Equal<typeof user, User | undefined>>()
+      return user === undefined ? null : id
+    },
+    tags: (user, ...args) => {
+      is<Equal<(typeof args)['length'], 1 | 2>>()
+      return [`user:${user?.id}`]
+    },
+  })
+  is<Equal<typeof find, Wrapped<FindUser, User | undefined>>>()
+  // Functions that take less, or more, do not change what the wrapped one takes and gives.
+  const less = cache.wrap(findUser, { key: (id) => `user:${id}`, ttl: (_user: object | undefined) => 1 })
+  is<Equal<typeof less, Wrapped<FindUser, User | undefined>>>()
+  const more = cache.wrap(findUser, { key: (id: number | string) => `user:${id}` })
+  is<Equal<typeof more, Wrapped<FindUser, User | undefined>>>()
+  is<Equal<ReturnType<typeof wrapAny<FindUser, User>>, Wrapped<FindUser, User>>>()
+  is<Equal<typeof options.strict, boolean | undefined>>()
+  cache.wrap(findUser, options)
+  cache.namespaced('app').wrap(findUser, options)
+
+  // @ts-expect-error a key function for other arguments
+  cache.wrap(findUser, { key: (name: string) => name })
+  // @ts-expect-error a key that is none
+  cache.wrap(findUser, { key: (id) => id })
+  // @ts-expect-error a ttl that is none
+  cache.wrap(findUser, { key: 'user', ttl: () => '60' })
+  // @ts-expect-error a ttl that comes too late
+  cache.wrap(findUser, { key: 'user', ttl: async () => 60_000 })
+  // @ts-expect-error a tag alone
+  cache.wrap(findUser, { key: 'user', tags: () => 'user' })
+}
+
+function wrapAny<A extends unknown[], R>(
+  cache: Cache<Schema>,
+  fn: (...args: A) => Promise<R>,
+  key: (...args: A) => string,
+): Wrapped<A, R> {
+  return cache.wrap(fn, { key, tags: (_value, ...args) => [key(...args)] })
 }
 
 export async function lifecycle(): Promise<void> {

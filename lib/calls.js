@@ -43,9 +43,28 @@ const OPTIONS = {
   metrics: { openMetrics: checks.flag },
 }
 
+/** What `wrap` takes: the options of `load`, two of which may be functions here, and where its keys come from. */
+const WRAP = {
+  ...OPTIONS.load,
+  key: check(
+    'a non-empty string or a function of the arguments',
+    (value) => typeof value === 'function' || (typeof value === 'string' && value !== ''),
+  ),
+  ttl: orFunction(OPTIONS.load.ttl),
+  tags: orFunction(/** @type {import('./checks.js').Table} */ (OPTIONS.load)['tags'] ?? later),
+}
+
 /** @param {unknown} value */
 function keyed(value) {
   return value
+}
+
+/**
+ * @param {import('./checks.js').Check} check
+ * @returns {import('./checks.js').Check}
+ */
+function orFunction(check) {
+  return (value, path) => (typeof value === 'function' ? value : check(value, path))
 }
 
 const NONE = Object.freeze({})
@@ -122,7 +141,7 @@ function checkLife(ms) {
   return OPTIONS.lock.ttl(ms, 'ms')
 }
 
-exports.OPTIONS = OPTIONS
+exports.OPTIONS = { ...OPTIONS, wrap: WRAP }
 exports.checkEntry = checkEntry
 exports.checkKey = checkKey
 exports.checkLife = checkLife

@@ -13,6 +13,7 @@ const locks = require('./locks.js')
 const patterns = require('./patterns.js')
 const reads = require('./reads.js')
 const server = require('./server.js')
+const { wrap } = require('./wrap.js')
 const writes = require('./writes.js')
 
 /** Prometheus text, as `metrics()` writes it. */
@@ -70,6 +71,11 @@ class Operations extends EventEmitter {
   /** @param {string} key @param {(context: import('../index.js').FactoryContext) => unknown} factory @param {unknown} [opts] */
   getOrSet(key, factory, opts) {
     return getOrSet(this.#handle, key, factory, opts)
+  }
+
+  /** @param {(...args: any[]) => unknown} fn @param {unknown} opts */
+  wrap(fn, opts) {
+    return wrap(this.#handle, fn, opts)
   }
 
   /** @param {string} key @param {unknown} value @param {unknown} [opts] */
