@@ -51,7 +51,7 @@ const WRAP = {
     (value) => typeof value === 'function' || (typeof value === 'string' && value !== ''),
   ),
   ttl: orFunction(OPTIONS.load.ttl),
-  tags: orFunction(/** @type {import('./checks.js').Table} */ (OPTIONS.load)['tags'] ?? later),
+  tags: orFunction(OPTIONS.load.tags),
 }
 
 /** @param {unknown} value */

@@ -18,7 +18,7 @@ const { remove } = require('./writes.js')
 
 /** @typedef {import('./handle.js').Handle} Handle */
 /** @typedef {(...args: any[]) => unknown} Callee */
-/** @typedef {import('../index.js').FactoryContext & { setTags(...tags: string[]): void }} Context */
+/** @typedef {import('../index.js').FactoryContext} Context */
 
 /**
  * @typedef {object} Wrapping
@@ -170,7 +170,7 @@ function factoryOf(wrapping, receiver, args) {
   return async (context) => {
     const value = await fn.apply(receiver, args)
     // Without an entry there is nothing to decide.
-    if (value !== undefined) adjust(wrapping, /** @type {Context} */ (context), receiver, [value, ...args])
+    if (value !== undefined) adjust(wrapping, context, receiver, [value, ...args])
     return value
   }
 }
