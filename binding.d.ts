@@ -17,6 +17,8 @@ export declare class NativeCache {
   constructor(options: string, completions: Completions)
   /** The id of the cache in this process. */
   id(): number
+  /** The name of the cache. */
+  name(): string
   /** A view whose keys begin with `prefix` and a colon. */
   view(prefix: string): NativeCache
   get(ticket: number, key: Text, want: number, strict?: boolean | undefined | null): Answer

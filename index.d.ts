@@ -314,6 +314,38 @@ export interface SetOptions extends Entry, Call {
 /** For `setMany`; what the entry says wins over the call's options. */
 export type KeyedEntry<K = string, V = unknown> = { key: K; value: V } & Entry
 
+export interface WarmOptions extends Entry {
+  signal?: AbortSignal
+  /** Entries that are made or stored at the same time, in batches. Default 4. */
+  concurrency?: number
+  /** Entries in a batch: one command to Redis, one call of `load`. Default 100. */
+  batch?: number
+  /** How many items of the source to leave out: the `next` of a report. */
+  start?: number
+  /** Called after each batch. */
+  onProgress?: (report: WarmReport) => void
+}
+
+export interface WarmReport {
+  /** Brought and kept. */
+  readonly done: number
+  /** Items of the source so far. */
+  readonly total: number
+  /** The loader failed, or gave nothing. */
+  readonly failed: number
+  /** There already, or, without Redis, without room in L1. */
+  readonly skipped: number
+  /** Where to go on: every item before it is settled. */
+  readonly next: number
+  readonly failedKeys: readonly string[]
+}
+
+/** What a factory for many keys gives: in the order of the keys, or by key. What is missing or `undefined` is not stored. */
+export type Loaded<K extends string, V> =
+  | readonly (V | undefined)[]
+  | ReadonlyMap<string, V>
+  | { readonly [key in K]?: V }
+
 export interface LockOptions {
   /** The lease: how long the lock outlives a process that was killed. It is renewed at half its life. Default 10 s. */
   ttl?: Ms
@@ -373,6 +405,23 @@ export interface CacheEvents {
   closed: object
   /** Never emitted; listening for it is allowed. */
   error: never
+}
+
+/** What the channel `evenkeel:operation` of node:diagnostics_channel is told of each operation of this thread. */
+export interface OperationMessage {
+  /** The name of the cache. */
+  readonly cache: string
+  /** The method: `get`, `getOrSet`, `set`, … */
+  readonly operation: string
+  /** As the caller gave it; absent for what is about several keys or none. */
+  readonly key?: string
+  /** What answered: memory, Redis, or a factory. */
+  readonly tier: 'l1' | 'l2' | 'origin'
+  /** `ok` for what neither hits nor misses. */
+  readonly outcome: 'hit' | 'miss' | 'stale' | 'loaded' | 'ok' | 'error'
+  /** From the call to its result, in milliseconds. */
+  readonly duration: Ms
+  readonly error?: unknown
 }
 
 export interface Health {
@@ -490,6 +539,32 @@ export interface CacheView<S extends object = Record<string, unknown>> {
   /** Every entry that carries one of the tags is gone, everywhere. */
   invalidateTags(...tags: readonly string[]): Promise<void>
   invalidateTags(...tags: readonly [...string[], Call]): Promise<void>
+  /** Calls `loadMissing` once, with exactly the keys that nobody has and nobody else is making. Values in the order of `keys`. */
+  getOrSetMany<K extends Key<S>, V extends S[K]>(
+    keys: readonly K[],
+    loadMissing: (
+      keys: K[],
+      context: { readonly signal: AbortSignal },
+    ) => Loaded<K, V> | Promise<Loaded<K, V>>,
+    opts?: LoadOptions,
+  ): Promise<(V | undefined)[]>
+  /** Brings entries, or the values of keys by `load`, as far as they are not cached already. Rejects only for its arguments, `signal` and `close`. */
+  warm(
+    source:
+      | { readonly [K in keyof S]?: S[K] }
+      | Iterable<readonly [Key<S>, S[Key<S>]] | KeyedEntry<Key<S>, S[Key<S>]>>
+      | AsyncIterable<readonly [Key<S>, S[Key<S>]] | KeyedEntry<Key<S>, S[Key<S>]>>,
+    opts?: WarmOptions & { load?: undefined },
+  ): Promise<WarmReport>
+  warm<K extends Key<S>>(
+    source: Iterable<K> | AsyncIterable<K>,
+    opts: WarmOptions & {
+      load: (
+        keys: K[],
+        context: { readonly signal: AbortSignal },
+      ) => Loaded<K, S[K]> | Promise<Loaded<K, S[K]>>
+    },
+  ): Promise<WarmReport>
   /** Rejects with ERR_CACHE_LOCKED if somebody else holds it all along. Without Redis configured it holds in this process. */
   lock(key: Key<S>, opts?: LockOptions): Promise<Lock>
   /** Calls `fn` with the lock and releases it after that. */

@@ -18,6 +18,8 @@ export interface SetOptions extends EntryOptions {
   strict?: boolean
 }
 export interface LoadedOptions extends EntryOptions {
+  /** Keep it in L1 only if there is room. */
+  gentle?: boolean
   /** Hand the value to the waiting callers and store nothing. */
   skip?: boolean
 }
@@ -103,6 +105,7 @@ export interface NativeCache {
   wake(): void
   view(prefix: string): NativeCache
   id(): number
+  name(): string
 }
 
 export interface Binding {

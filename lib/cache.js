@@ -26,6 +26,7 @@ function open({ config, hooks, ignored }) {
   const codec = createCodec({ format: config['l2']?.format, codec: hooks.codec })
   return {
     id: cache.id(),
+    name: cache.name(),
     native: cache,
     config,
     hooks,
@@ -87,7 +88,7 @@ class Cache extends Operations {
 
   #close() {
     const handle = this.#handle
-    const closing = operate({ handle, finish: () => undefined }, (own, ticket) => own.close(ticket))
+    const closing = operate({ handle, name: 'close', finish: () => undefined }, (own, ticket) => own.close(ticket))
     handle.shared.closed = true
     return closing
   }

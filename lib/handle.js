@@ -10,16 +10,19 @@ const { deliver } = require('./events.js')
 const { KIND } = require('./kinds.js')
 const { Near, freeze } = require('./near.js')
 const native = require('./native.js')
+const trace = require('./trace.js')
 
 /** @typedef {import('./boundary').NativeCache} NativeCache */
 /** @typedef {import('./boundary').Answer} Answer */
 /** @typedef {import('./completions.js').Finish} Finish */
+/** @typedef {import('./completions.js').Ticket} Ticket */
 /** @typedef {import('./codec.js').ValueCodec} ValueCodec */
 /** @typedef {{ signal?: AbortSignal, strict?: boolean }} Call */
 
 /**
  * @typedef {object} Shared what a cache and its views have in common
  * @property {number} id
+ * @property {string} name
  * @property {NativeCache} native of the cache itself
  * @property {import('node:events').EventEmitter} emitter
  * @property {Record<string, any>} config
@@ -34,12 +37,15 @@ const native = require('./native.js')
 /**
  * @typedef {object} Operation
  * @property {Handle} handle
+ * @property {string} name the method
+ * @property {string} [key]
  * @property {Finish} finish
  * @property {Call} [call]
  * @property {() => unknown} [absent] a read: what it gives once the cache is closed
  * @property {object} [detail] for `finish`
  * @property {() => boolean} [leaves] a load, which an abort leaves: whether it runs the factory
  * @property {boolean} [behind] nobody waits for it
+ * @property {() => void} [waitsForOther] a load that waits for somebody else's factory
  * @property {Finish} [discard] what is done with its end if its caller has left
  */
 
@@ -144,45 +150,109 @@ class Handle {
  * @returns {Promise<any>}
  */
 function operate(operation, submit) {
-  const { handle, call, absent, finish } = operation
-  const { shared, tickets } = handle
+  const { handle, call } = operation
   if (call?.signal?.aborted) return Promise.reject(abortedBy(call.signal))
-  if (shared.closed) return afterClose(operation)
-  const checked = /** @type {Finish} */ (
-    (ticket, kind, value) => {
-      if (kind !== KIND.ERROR) return finish(ticket, kind, value)
-      if (value.code === 'ERR_CACHE_CLOSED' && absent !== undefined && !isStrict(operation)) return absent()
-      throw errorOf(value)
-    }
-  )
-  const ticket = tickets.open(handle, checked, operation.detail)
-  ticket.answered = operation.behind === true
-  if (operation.discard) ticket.discard = operation.discard
-  const answer = submitted(handle.native, ticket.id, submit)
-  if (answer !== undefined) tickets.settle(ticket, answer[0], answer[1])
-  if (tickets.find(ticket.id) === ticket) {
-    tickets.keep(
-      ticket,
-      call?.signal,
-      operation.leaves ? (id) => handle.native.leave(id, operation.leaves?.() === true) : undefined,
-    )
-    handle.flush()
-  }
+  if (handle.shared.closed) return afterClose(operation)
+  const ticket = openTicket(operation)
+  submitted(operation, ticket, () => submit(handle.native, ticket.id))
   return ticket.promise
 }
 
 /**
- * @param {NativeCache} own
- * @param {number} ticket
- * @param {(own: NativeCache, ticket: number) => Answer | undefined} submit
- * @returns {Answer | undefined}
+ * Runs several operations of one handle that are submitted together; `submit` gives what is known of each.
+ * @param {Operation[]} operations
+ * @param {(own: NativeCache, tickets: number[]) => (Answer | true | undefined)[]} submit
+ * @returns {Promise<any>[]}
  */
-function submitted(own, ticket, submit) {
+function operateMany(operations, submit) {
+  const [first] = operations
+  if (first === undefined) return []
+  const { handle, call } = first
+  const { signal } = call ?? {}
+  if (signal?.aborted) return operations.map(() => Promise.reject(abortedBy(signal)))
+  if (handle.shared.closed) return operations.map(afterClose)
+  const tickets = operations.map(openTicket)
+  const answers = guarded(() =>
+    submit(
+      handle.native,
+      tickets.map(({ id }) => id),
+    ),
+  )
+  operations.forEach((operation, index) => {
+    const ticket = /** @type {Ticket} */ (tickets[index])
+    const answer = Array.isArray(answers) ? answers[index] : answers.error
+    if (answer === true) operation.waitsForOther?.()
+    submitted(operation, ticket, () => (answer === true ? undefined : answer))
+  })
+  return tickets.map(({ promise }) => promise)
+}
+
+/** @param {Operation} operation */
+function openTicket(operation) {
+  const { handle, absent, finish } = operation
+  const began = trace.begin()
+  /** @type {Finish} */
+  const checked = (ticket, kind, value) => {
+    if (kind !== KIND.ERROR) return finish(ticket, kind, value)
+    if (value.code === 'ERR_CACHE_CLOSED' && absent !== undefined && !isStrict(operation)) return absent()
+    throw errorOf(value)
+  }
+  const heard = began === 0 ? checked : traced(operation, began, checked)
+  const ticket = handle.tickets.open(handle, heard, operation.detail)
+  ticket.answered = operation.behind === true
+  if (operation.discard) ticket.discard = operation.discard
+  return ticket
+}
+
+/**
+ * @param {Operation} operation
+ * @param {number} began
+ * @param {Finish} finish
+ * @returns {Finish} which tells those who listen as well
+ */
+function traced(operation, began, finish) {
+  return (ticket, kind, value) => {
+    const told = operation.behind !== true && (!ticket.answered || kind === KIND.STALE)
+    const about = { kind, waited: ticket.pending }
+    try {
+      const result = finish(ticket, kind, value)
+      if (told && (result !== PENDING || kind === KIND.STALE)) trace.end(operation, began, { ...about, result })
+      return result
+    } catch (error) {
+      if (told) trace.end(operation, began, { ...about, error })
+      throw error
+    }
+  }
+}
+
+/**
+ * @param {Operation} operation
+ * @param {Ticket} ticket
+ * @param {() => Answer | undefined} submit
+ */
+function submitted(operation, ticket, submit) {
+  const { handle, call, leaves } = operation
+  const answer = guarded(submit)
+  const known = answer !== undefined && 'error' in answer ? answer.error : answer
+  if (known !== undefined) handle.tickets.settle(ticket, known[0], known[1])
+  if (handle.tickets.find(ticket.id) !== ticket) return
+  const leave = leaves && ((/** @type {number} */ id) => handle.native.leave(id, leaves()))
+  handle.tickets.keep(ticket, call?.signal, leave)
+  handle.flush()
+}
+
+/**
+ * What a native function gives; what it throws as an answer.
+ * @template T
+ * @param {() => T} call
+ * @returns {T | { error: Answer }}
+ */
+function guarded(call) {
   try {
-    return submit(own, ticket)
+    return call()
   } catch (error) {
     const { code, message } = errorFrom(error)
-    return [KIND.ERROR, { code, message, retryable: false }]
+    return { error: [KIND.ERROR, { code, message, retryable: false }] }
   }
 }
 
@@ -217,3 +287,4 @@ exports.LOST = LOST
 exports.PENDING = PENDING
 exports.attempt = attempt
 exports.operate = operate
+exports.operateMany = operateMany

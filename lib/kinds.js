@@ -30,6 +30,8 @@ const KIND = Object.freeze({
   STALE: 11,
   /** The lock is the caller's: `[lock, fence]`. */
   LOCKED: 12,
+  /** What a factory made, to those who waited for it: `[kind, value]`. */
+  LOADED: 13,
   /** What the hit function writes when L1 has nothing. */
   MISS: 255,
 })

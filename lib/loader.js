@@ -14,6 +14,7 @@ const { Flight, cloneOf, textOf } = require('./flight.js')
 const { LOST, PENDING, attempt, operate } = require('./handle.js')
 const { KIND } = require('./kinds.js')
 const { AS } = require('./reads.js')
+const trace = require('./trace.js')
 
 /** @typedef {import('./handle.js').Handle} Handle */
 /** @typedef {import('./completions.js').Finish} Finish */
@@ -47,11 +48,13 @@ function getOrSet(handle, key, factory, opts) {
     const { fresh = handle.loader['fresh'] === true, eagerRefresh = handle.loader['eagerRefresh'] } = read
     if (fresh || read['signal']?.aborted || handle.shared.closed)
       return startLoad(loadOf(handle, key, factory, read, fresh))
+    const began = trace.begin()
     const value = handle.hit(key, eagerRefresh === undefined ? AS.decoded : AS.decodedWithShare)
     if (handle.scratch[0] === KIND.MISS) return startLoad(loadOf(handle, key, factory, read, false))
     const spent = handle.scratch[2]
     const result = handle.decodeHit(key, value)
     if (result === LOST) return startLoad(loadOf(handle, key, factory, read, true))
+    trace.hit(handle, began, 'getOrSet', key)
     if (eagerRefresh !== undefined && Number(spent) >= thousandths(eagerRefresh))
       renew(handle, key, factory, read)
     return Promise.resolve(result)
@@ -95,13 +98,14 @@ function loadOf(handle, key, factory, read, fresh) {
     nullTtl = handle.loader['nullTtl'],
     eagerRefresh = handle.loader['eagerRefresh'],
     fresh: _fresh,
+    gentle,
     ttl,
     l1Ttl,
     staleFor,
     jitter,
     ...options
   } = read
-  const entry = withoutAbsent({ ttl, l1Ttl, staleFor, jitter, tags })
+  const entry = withoutAbsent({ ttl, l1Ttl, staleFor, jitter, tags, gentle })
   return {
     handle,
     key,
@@ -150,6 +154,8 @@ function startLoad(load) {
 function operationOf(load) {
   return {
     handle: load.handle,
+    name: 'getOrSet',
+    key: load.key,
     call: load.call,
     finish,
     detail: load,
@@ -165,6 +171,16 @@ function finish(ticket, kind, value) {
   if (kind === KIND.LEAD) return lead(load, value)
   if (kind === KIND.STALE) return served(load, ticket, value)
   if (kind === KIND.FACTORY_ERROR) return outcomeOf(load, value)
+  if (kind === KIND.LOADED) return decodedOf(load, value[0], value[1])
+  return decodedOf(load, kind, value)
+}
+
+/**
+ * @param {Load} load
+ * @param {number} kind
+ * @param {any} value
+ */
+function decodedOf(load, kind, value) {
   const decoded = load.handle.decode(kind, value)
   if (decoded !== LOST) return decoded
   return load.options.fresh || load.running !== undefined ? alone(load) : again(load)
@@ -293,3 +309,5 @@ function over(handle, id, tell) {
 }
 
 exports.getOrSet = getOrSet
+exports.loadOf = loadOf
+exports.operationOf = operationOf

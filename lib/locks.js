@@ -49,7 +49,7 @@ class Held {
   /** @param {number} ttl */
   extend(ttl) {
     if (this.over) return Promise.resolve(false)
-    return operate({ handle: this.handle, finish: plain }, (own, ticket) =>
+    return operate({ handle: this.handle, name: 'extend', key: this.key, finish: plain }, (own, ticket) =>
       own.extendLock(ticket, this.id, ttl),
     )
   }
@@ -60,7 +60,7 @@ class Held {
     this.over = true
     environmentOf().locks.delete(this.id)
     try {
-      return await operate({ handle: this.handle, finish: plain }, (own, ticket) =>
+      return await operate({ handle: this.handle, name: 'release', key: this.key, finish: plain }, (own, ticket) =>
         own.releaseLock(ticket, this.id),
       )
     } catch {
@@ -102,7 +102,7 @@ function lock(handle, key, opts) {
   return attempt(() => {
     const { ttl = DEFAULTS.ttl, wait = DEFAULTS.wait, ...call } = readCall(opts, OPTIONS.lock)
     checkKey(key)
-    return operate({ handle, call, finish: locked, discard: unwanted, detail: { key } }, (own, ticket) =>
+    return operate({ handle, name: 'lock', key, call, finish: locked, discard: unwanted, detail: { key } }, (own, ticket) =>
       own.lock(ticket, key, ttl, wait),
     )
   })

@@ -8,11 +8,13 @@ const { inspect } = require('node:util')
 const { OPTIONS, readCall } = require('./calls.js')
 const { describe, refused } = require('./checks.js')
 const { Handle } = require('./handle.js')
+const { getOrSetMany } = require('./load-many.js')
 const { getOrSet } = require('./loader.js')
 const locks = require('./locks.js')
 const patterns = require('./patterns.js')
 const reads = require('./reads.js')
 const server = require('./server.js')
+const { warm } = require('./warm.js')
 const { wrap } = require('./wrap.js')
 const writes = require('./writes.js')
 
@@ -76,6 +78,16 @@ class Operations extends EventEmitter {
   /** @param {(...args: any[]) => unknown} fn @param {unknown} opts */
   wrap(fn, opts) {
     return wrap(this.#handle, fn, opts)
+  }
+
+  /** @param {readonly string[]} keys @param {import('./load-many.js').LoadMissing} loadMissing @param {unknown} [opts] */
+  getOrSetMany(keys, loadMissing, opts) {
+    return getOrSetMany(this.#handle, keys, loadMissing, opts)
+  }
+
+  /** @param {unknown} source @param {unknown} [opts] */
+  warm(source, opts) {
+    return warm(this.#handle, source, opts)
   }
 
   /** @param {string} key @param {unknown} value @param {unknown} [opts] */

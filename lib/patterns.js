@@ -47,7 +47,7 @@ function deletePattern(handle, glob, opts) {
     }
     warnOfNamespace(handle, glob)
     const progress = call['onProgress'] !== undefined
-    return operate({ handle, call, finish: plain, detail: call }, (own, ticket) =>
+    return operate({ handle, name: 'deletePattern', call, finish: plain, detail: call }, (own, ticket) =>
       own.deletePattern(ticket, glob, call['strict'], progress),
     )
   })
@@ -69,7 +69,7 @@ async function* keys(handle, glob, opts) {
     const from = cursor
     /** @type {string[]} */
     const [next = '0', ...page] = await operate(
-      { handle, call, finish: plain, absent: () => [] },
+      { handle, name: 'keys', call, finish: plain, absent: () => [] },
       (own, ticket) => own.scan(ticket, glob, from),
     )
     for (const key of page.slice(0, left)) yield key
@@ -86,7 +86,7 @@ function clear(handle, opts) {
   return attempt(() => {
     const call = readCall(opts, OPTIONS.clear)
     const finish = () => undefined
-    return operate({ handle, call, finish }, (own, ticket) =>
+    return operate({ handle, name: 'clear', call, finish }, (own, ticket) =>
       own.clear(ticket, call['wholeDatabase'] === true, call['strict']),
     )
   })

@@ -3,6 +3,7 @@
 const { OPTIONS, checkKey, checkKeys, readCall } = require('./calls.js')
 const { LOST, attempt, operate } = require('./handle.js')
 const { KIND } = require('./kinds.js')
+const trace = require('./trace.js')
 
 /** @typedef {import('./handle.js').Handle} Handle */
 /** @typedef {import('./completions.js').Finish} Finish */
@@ -39,9 +40,11 @@ function found(value) {
  */
 function get(handle, key, opts) {
   if (opts !== undefined || handle.shared.closed) return getWith(handle, key, opts)
+  const began = trace.begin()
   const value = handle.hit(key, AS.decoded)
   if (handle.scratch[0] === KIND.MISS) return getMissed(handle, key, AS.decoded, undefined)
   const result = handle.decodeHit(key, value)
+  trace.hit(handle, began, 'get', key)
   return Promise.resolve(result === LOST ? undefined : result)
 }
 
@@ -55,8 +58,10 @@ function getWith(handle, key, opts) {
     const call = readCall(opts, OPTIONS.get)
     const as = call['as'] === 'string' ? AS.string : call['as'] === 'buffer' ? AS.buffer : AS.decoded
     if (call['signal']?.aborted || handle.shared.closed) return getMissed(handle, key, as, call)
+    const began = trace.begin()
     const value = handle.hit(key, as)
     if (handle.scratch[0] === KIND.MISS) return getMissed(handle, key, as, call)
+    trace.hit(handle, began, 'get', key)
     return Promise.resolve(as === AS.decoded ? found(handle.decodeHit(key, value)) : value)
   })
 }
@@ -71,7 +76,7 @@ function getMissed(handle, key, as, call) {
   return attempt(() => {
     checkKey(key)
     const finish = as === AS.decoded ? decoded : plain
-    return operate({ handle, finish, absent, ...(call && { call }) }, (own, ticket) =>
+    return operate({ handle, name: 'get', key, finish, absent, ...(call && { call }) }, (own, ticket) =>
       own.get(ticket, key, as, call?.strict),
     )
   })
@@ -88,7 +93,7 @@ function getMany(handle, keys, opts) {
     checkKeys(keys)
     if (keys.length === 0) return Promise.resolve([])
     const none = () => new Array(keys.length).fill(undefined)
-    return operate({ handle, call, finish: many, absent: none }, (own, ticket) =>
+    return operate({ handle, name: 'getMany', call, finish: many, absent: none }, (own, ticket) =>
       own.getMany(ticket, keys, call['strict']),
     )
   })
@@ -103,7 +108,7 @@ function has(handle, key, opts) {
   return attempt(() => {
     const call = readCall(opts, OPTIONS.call)
     checkKey(key)
-    return operate({ handle, call, finish: plain, absent: () => false }, (own, ticket) =>
+    return operate({ handle, name: 'has', key, call, finish: plain, absent: () => false }, (own, ticket) =>
       own.has(ticket, key, call['strict']),
     )
   })
@@ -118,7 +123,7 @@ function ttl(handle, key, opts) {
   return attempt(() => {
     const call = readCall(opts, OPTIONS.call)
     checkKey(key)
-    return operate({ handle, call, finish: plain, absent }, (own, ticket) =>
+    return operate({ handle, name: 'ttl', key, call, finish: plain, absent }, (own, ticket) =>
       own.ttl(ticket, key, call['strict']),
     )
   })

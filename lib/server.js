@@ -67,7 +67,7 @@ function command(handle, name, args, opts) {
       throw refused(`Expected \`name\` to be a non-empty string, got ${describe(name)}`)
     if (!Array.isArray(args)) throw refused(`Expected \`args\` to be an array, got ${describe(args)}`)
     const parts = [name, ...args.map((arg, index) => partOf(arg, `args[${index}]`))]
-    return operate({ handle, call, finish: one }, (own, ticket) =>
+    return operate({ handle, name: 'command', call, finish: one }, (own, ticket) =>
       own.command(ticket, parts, call['timeout'], call['buffers'] === true),
     )
   })
@@ -84,7 +84,7 @@ function commands(handle, list, opts) {
     if (!Array.isArray(list)) throw refused(`Expected \`commands\` to be an array, got ${describe(list)}`)
     const parts = list.map((each, index) => partsOf(each, `commands[${index}]`))
     if (parts.length === 0) return Promise.resolve([])
-    return operate({ handle, call, finish: pipeline }, (own, ticket) =>
+    return operate({ handle, name: 'commands', call, finish: pipeline }, (own, ticket) =>
       own.commands(ticket, parts, call['timeout'], call['buffers'] === true),
     )
   })
@@ -96,7 +96,7 @@ function commands(handle, list, opts) {
  */
 function ping(handle, opts) {
   return attempt(() =>
-    operate({ handle, call: readCall(opts, OPTIONS.call), finish: plain }, (own, ticket) => own.ping(ticket)),
+    operate({ handle, name: 'ping', call: readCall(opts, OPTIONS.call), finish: plain }, (own, ticket) => own.ping(ticket)),
   )
 }
 
@@ -107,7 +107,7 @@ function ping(handle, opts) {
 function ready(handle, opts) {
   return attempt(() => {
     const call = readCall(opts, OPTIONS.wait)
-    return operate({ handle, call, finish: () => undefined }, (own, ticket) =>
+    return operate({ handle, name: 'ready', call, finish: () => undefined }, (own, ticket) =>
       own.ready(ticket, call['timeout']),
     )
   })
@@ -120,7 +120,7 @@ function ready(handle, opts) {
 function settled(handle, opts) {
   return attempt(() => {
     const call = readCall(opts, OPTIONS.wait)
-    return operate({ handle, call, finish: () => undefined, absent: () => undefined }, (own, ticket) =>
+    return operate({ handle, name: 'settled', call, finish: () => undefined, absent: () => undefined }, (own, ticket) =>
       own.settled(ticket, call['timeout']),
     )
   })

@@ -26,7 +26,7 @@ function set(handle, key, value, opts) {
     const { kind, payload } = encode(handle, value, key)
     const { signal: _signal, ...options } = call
     const finish = call['onlyIf'] === undefined ? nothing : plain
-    return operate({ handle, call, finish }, (own, ticket) =>
+    return operate({ handle, name: 'set', key, call, finish }, (own, ticket) =>
       own.set(ticket, key, kind, payload, opts === undefined ? undefined : options),
     )
   })
@@ -70,7 +70,7 @@ function setMany(handle, entries, opts) {
       options.push({ ...shared, ...own })
     }
     if (keys.length === 0) return Promise.resolve()
-    return operate({ handle, call, finish: nothing }, (own, ticket) =>
+    return operate({ handle, name: 'setMany', call, finish: nothing }, (own, ticket) =>
       own.setMany(ticket, keys, kinds, payloads, options, strict),
     )
   })
@@ -78,22 +78,24 @@ function setMany(handle, entries, opts) {
 
 /**
  * @param {unknown} entries
+ * @param {string} [path]
  * @returns {Iterable<unknown>}
  */
-function entriesOf(entries) {
+function entriesOf(entries, path = 'entries') {
   if (typeof entries === 'object' && entries !== null)
     return Symbol.iterator in entries ? /** @type {Iterable<unknown>} */ (entries) : Object.entries(entries)
-  throw refused(`Expected \`entries\` to be an object, a Map or an iterable, got ${describe(entries)}`)
+  throw refused(`Expected \`${path}\` to be an object, a Map or an iterable, got ${describe(entries)}`)
 }
 
 /**
  * @param {unknown} entry
  * @param {number} index
  * @param {Handle} handle
+ * @param {string} [within]
  * @returns {Record<string, any>}
  */
-function readEntry(entry, index, handle) {
-  const path = `entries[${index}]`
+function readEntry(entry, index, handle, within = 'entries') {
+  const path = `${within}[${index}]`
   if (Array.isArray(entry)) return { key: checked(entry[0], path), value: entry[1] }
   if (!isObject(entry))
     throw refused(`Expected \`${path}\` to be [key, value] or { key, value }, got ${describe(entry)}`)
@@ -121,7 +123,7 @@ function remove(handle, key, opts) {
   return attempt(() => {
     const call = readCall(opts, OPTIONS.call)
     checkKey(key)
-    return operate({ handle, call, finish: plain }, (own, ticket) => own.delete(ticket, key, call['strict']))
+    return operate({ handle, name: 'delete', key, call, finish: plain }, (own, ticket) => own.delete(ticket, key, call['strict']))
   })
 }
 
@@ -135,7 +137,7 @@ function removeMany(handle, keys, opts) {
     const call = readCall(opts, OPTIONS.call)
     checkKeys(keys)
     if (keys.length === 0) return Promise.resolve(0)
-    return operate({ handle, call, finish: plain }, (own, ticket) =>
+    return operate({ handle, name: 'deleteMany', call, finish: plain }, (own, ticket) =>
       own.deleteMany(ticket, keys, call['strict']),
     )
   })
@@ -152,7 +154,7 @@ function touch(handle, key, life, opts) {
     const call = readCall(opts, OPTIONS.call)
     checkKey(key)
     const ttl = checkTtl(life)
-    return operate({ handle, call, finish: plain }, (own, ticket) =>
+    return operate({ handle, name: 'touch', key, call, finish: plain }, (own, ticket) =>
       own.touch(ticket, key, ttl, call['strict']),
     )
   })
@@ -167,7 +169,7 @@ function markStale(handle, key, opts) {
   return attempt(() => {
     const call = readCall(opts, OPTIONS.call)
     checkKey(key)
-    return operate({ handle, call, finish: plain }, (own, ticket) =>
+    return operate({ handle, name: 'markStale', key, call, finish: plain }, (own, ticket) =>
       own.markStale(ticket, key, call['strict']),
     )
   })
@@ -184,7 +186,7 @@ function increment(handle, key, by, opts) {
     const call = readCall(opts, OPTIONS.increment)
     checkKey(key)
     if (!Number.isSafeInteger(by)) throw refused(`Expected \`by\` to be a safe integer, got ${describe(by)}`)
-    return operate({ handle, call, finish: plain }, (own, ticket) =>
+    return operate({ handle, name: 'increment', key, call, finish: plain }, (own, ticket) =>
       own.increment(ticket, key, by, call['ttl'], call['strict']),
     )
   })
@@ -201,15 +203,17 @@ function invalidateTags(handle, names) {
     const tags = checks.tags(given, 'tags')
     checkTags(tags, handle)
     if (tags.length === 0) return Promise.resolve()
-    return operate({ handle, call, finish: nothing }, (own, ticket) =>
+    return operate({ handle, name: 'invalidateTags', call, finish: nothing }, (own, ticket) =>
       own.invalidateTags(ticket, tags, call['strict']),
     )
   })
 }
 
+exports.entriesOf = entriesOf
 exports.increment = increment
 exports.invalidateTags = invalidateTags
 exports.markStale = markStale
+exports.readEntry = readEntry
 exports.remove = remove
 exports.removeMany = removeMany
 exports.set = set

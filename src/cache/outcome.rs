@@ -40,6 +40,8 @@ pub enum Outcome {
     /// A value past its freshness, as asked: it is the caller's at once. Its ticket stays open, since it may yet have to run
     /// its factory.
     Stale(Payload, As),
+    /// What a factory made, as asked.
+    Loaded(Payload, As),
     /// The caller must run the factory of this flight; its ticket stays open. What it is to replace goes with it.
     Lead(u64, Option<Held>),
     /// The factory of this flight failed; the error, cloned, for other environments.
@@ -109,6 +111,12 @@ impl Waiter {
     pub fn now(mut self, outcome: Outcome) -> Option<Outcome> {
         self.sink = None;
         Some(outcome)
+    }
+
+    /// What a factory made, in the form that was asked for.
+    #[must_use]
+    pub const fn loaded(&self, payload: Payload) -> Outcome {
+        Outcome::Loaded(payload, self.want)
     }
 
     /// Tells the caller a value past its freshness; the claim goes on.

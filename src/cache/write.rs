@@ -71,6 +71,8 @@ pub struct WriteOptions {
     pub strict: Option<bool>,
     /// The keys of its tags' versions.
     pub tags: Arc<[Key]>,
+    /// Whether L1 keeps it only if there is room.
+    pub gentle: bool,
 }
 
 /// The lives of a value in both tiers, after one draw of jitter.
@@ -251,6 +253,9 @@ impl Cache {
             era: self.era(),
             extra: Extra::of(lives.l2.stale_ms, self.marks(&write.options.tags)),
         };
+        if write.options.gentle && !l1.has_room(write.key, &entry) {
+            return;
+        }
         let put = self.keep(l1, write.key, entry);
         if put == Put::TooLarge && self.l2.is_none() {
             let size = write.payload.data.len();

@@ -150,6 +150,21 @@ impl L1 {
         self.place(key, entry)
     }
 
+    /// Whether an entry can be put in without another one having to go.
+    #[must_use]
+    pub fn has_room(&self, key: &[u8], entry: &Entry) -> bool {
+        let size = u64::from(weight(key, entry, self.floor));
+        let moka = self.moka.load();
+        let free = || self.max_bytes.saturating_sub(moka.weighted_size());
+        // What was inserted since moka counted last is not in its sum yet.
+        if free() >= size + self.inserted.load(Ordering::Relaxed) {
+            return true;
+        }
+        self.upkeep();
+        self.inserted.store(0, Ordering::Relaxed);
+        free() >= size
+    }
+
     fn is_too_large(&self, key: &[u8], entry: &Entry) -> bool {
         size(key, entry) as u64 > (self.max_bytes / LARGEST_SHARE).max(OVERHEAD as u64 * 2)
     }

@@ -170,6 +170,12 @@ impl NativeCache {
         u32::try_from(self.core().id).unwrap_or(u32::MAX)
     }
 
+    /// The name of the cache.
+    #[napi]
+    pub fn name(&self) -> String {
+        self.core().name.clone()
+    }
+
     /// A view whose keys begin with `prefix` and a colon.
     #[napi]
     pub fn view(&self, prefix: String) -> Self {

@@ -145,6 +145,7 @@ pub fn write_options(tags_prefix: &str, options: Option<&Object<'_>>) -> Result<
         },
         strict: property(options, "strict")?,
         tags: tags(tags_prefix, options)?,
+        gentle: property(options, "gentle")?.unwrap_or(false),
     })
 }
 

@@ -25,6 +25,7 @@ const FACTORY_ERROR: u32 = 9;
 const REPLY: u32 = 10;
 const STALE: u32 = 11;
 const LOCKED: u32 = 12;
+const LOADED: u32 = 13;
 
 /// `[kind, value]` of an outcome.
 pub fn pair(env: &Env, outcome: Outcome) -> Result<Array<'_>> {
@@ -71,9 +72,11 @@ pub fn put(env: &Env, array: &mut Array<'_>, at: u32, outcome: Outcome) -> Resul
         }
         Outcome::Stale(payload, want) => {
             array.set(kind, STALE)?;
-            let mut pair = empty(env)?;
-            put_payload(env, &mut pair, 0, &payload, want)?;
-            array.set(value, pair)
+            array.set(value, payload_pair(env, &payload, want)?)
+        }
+        Outcome::Loaded(payload, want) => {
+            array.set(kind, LOADED)?;
+            array.set(value, payload_pair(env, &payload, want)?)
         }
         Outcome::Lead(flight, stale) => {
             array.set(kind, LEAD)?;
@@ -116,6 +119,12 @@ pub fn put(env: &Env, array: &mut Array<'_>, at: u32, outcome: Outcome) -> Resul
             array.set(value, error(env, &failed)?)
         }
     }
+}
+
+fn payload_pair<'env>(env: &'env Env, payload: &Payload, want: As) -> Result<Array<'env>> {
+    let mut pair = empty(env)?;
+    put_payload(env, &mut pair, 0, payload, want)?;
+    Ok(pair)
 }
 
 /// The flight, and of what it replaces the age, the kind and the payload.

@@ -36,7 +36,7 @@ impl Cache {
             self.store_loaded(id, &flight, lock, payload, options);
         }
         settle_all(flight.callers, |caller| {
-            caller.waiter.value(payload.clone())
+            caller.waiter.loaded(payload.clone())
         });
     }
 

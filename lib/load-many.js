@@ -1,0 +1,236 @@
+'use strict'
+/**
+ * getOrSetMany: each key is a load like any other, with a flight of its own; here the factories of those that this call
+ * leads are one. It is called once it is known of every key whether somebody has it, makes it, or nobody: with exactly the
+ * keys that nobody else is making. A key that comes to this call later, since whoever made it is gone, is asked for in a
+ * further call.
+ */
+const { OPTIONS, checkKeys, readCall } = require('./calls.js')
+const { describe, expected, isObject, refused } = require('./checks.js')
+const { environmentOf } = require('./environment.js')
+const { LOST, attempt, operateMany } = require('./handle.js')
+const { KIND } = require('./kinds.js')
+const { loadOf, operationOf } = require('./loader.js')
+const { AS } = require('./reads.js')
+const trace = require('./trace.js')
+
+/** @typedef {import('./handle.js').Handle} Handle */
+/** @typedef {import('./loader.js').Load} Load */
+/** @typedef {import('../index.js').FactoryContext} Context */
+/** @typedef {(keys: string[], context: { readonly signal: AbortSignal }) => unknown} LoadMissing */
+/** @typedef {{ key: string, context: Context, resolve: (value: unknown) => void, reject: (error: unknown) => void }} Asked */
+
+/** The factories of one call, which are one. */
+class Batch {
+  #loadMissing
+  /** Keys of which it is not known yet whether they have to be made. */
+  #open
+  /** @type {Asked[]} */
+  #asked = []
+
+  /**
+   * @param {LoadMissing} loadMissing
+   * @param {number} open
+   */
+  constructor(loadMissing, open) {
+    this.#loadMissing = loadMissing
+    this.#open = open
+  }
+
+  /**
+   * The factory of one key.
+   * @param {string} key
+   * @returns {(context: Context) => Promise<unknown>}
+   */
+  factory(key) {
+    return (context) =>
+      new Promise((resolve, reject) => {
+        this.#asked.push({ key, context, resolve, reject })
+        if (this.#open === 0) queueMicrotask(() => this.#run())
+      })
+  }
+
+  /** It is known of one more key. */
+  decided() {
+    if (--this.#open === 0) queueMicrotask(() => this.#run())
+  }
+
+  async #run() {
+    const asked = this.#asked.splice(0)
+    if (asked.length === 0) return
+    try {
+      const keys = asked.map(({ key }) => key)
+      const valueOf = valuesBy(keys, await this.#loadMissing(keys, contextOf(asked)))
+      for (const { key, resolve } of asked) resolve(valueOf(key))
+    } catch (error) {
+      for (const { reject } of asked) reject(error)
+    }
+  }
+}
+
+/**
+ * One signal for all: it aborts when nobody wants any of the values any more.
+ * @param {Asked[]} asked
+ */
+function contextOf(asked) {
+  /** @type {AbortController | undefined} */
+  let controller
+  return {
+    get signal() {
+      if (controller !== undefined) return controller.signal
+      const all = new AbortController()
+      controller = all
+      let wanted = asked.length
+      const left = (/** @type {AbortSignal} */ signal) => {
+        if (--wanted === 0) all.abort(signal.reason)
+      }
+      for (const { context } of asked) {
+        const { signal } = context
+        if (signal.aborted) left(signal)
+        else signal.addEventListener('abort', () => left(signal), { once: true })
+      }
+      return all.signal
+    },
+  }
+}
+
+/**
+ * How the value of a key is found in what the factory gave.
+ * @param {string[]} keys
+ * @param {any} given
+ * @returns {(key: string) => unknown}
+ */
+function valuesBy(keys, given) {
+  if (given instanceof Map) return (key) => given.get(key)
+  if (Array.isArray(given)) {
+    if (given.length !== keys.length)
+      throw refused(
+        `Expected \`loadMissing(…)\` to give as many values as keys (${keys.length}), got ${given.length}`,
+      )
+    const values = new Map(keys.map((key, index) => [key, given[index]]))
+    return (key) => values.get(key)
+  }
+  if (isObject(given)) return (key) => (Object.hasOwn(given, key) ? given[key] : undefined)
+  throw refused(
+    `Expected \`loadMissing(…)\` to give an array, a Map or an object of values, got ${describe(given)}`,
+  )
+}
+
+/**
+ * @param {Handle} handle
+ * @param {readonly string[]} keys
+ * @param {LoadMissing} loadMissing
+ * @param {unknown} opts
+ * @returns {Promise<any[]>}
+ */
+function getOrSetMany(handle, keys, loadMissing, opts) {
+  return attempt(() => {
+    if (typeof loadMissing !== 'function') throw expected('loadMissing', 'a function', loadMissing)
+    checkKeys(keys)
+    const read = readCall(opts, OPTIONS.load)
+    const unique = [...new Set(keys)]
+    const loaded = loadMany(handle, unique, loadMissing, () => read)
+    return Promise.all(loaded).then((values) => {
+      const byKey = new Map(unique.map((key, index) => [key, values[index]]))
+      return keys.map((key) => byKey.get(key))
+    })
+  })
+}
+
+/**
+ * The promises of the values, in the order of the keys.
+ * @param {Handle} handle
+ * @param {string[]} keys each once
+ * @param {LoadMissing} loadMissing
+ * @param {(key: string) => Record<string, any>} optionsOf the options of each; all have the same signal and strictness
+ * @returns {Promise<any>[]}
+ */
+function loadMany(handle, keys, loadMissing, optionsOf) {
+  /** @type {Map<string, Promise<any>>} */ const promises = new Map()
+  const missing = keys.filter((key) => {
+    const value = hitOf(handle, key, optionsOf(key))
+    if (value === LOST) return true
+    promises.set(key, Promise.resolve(value))
+    return false
+  })
+  const batch = new Batch(loadMissing, missing.length)
+  const loads = missing.map((key) => {
+    const read = optionsOf(key)
+    const { fresh = handle.loader['fresh'] === true } = read
+    return loadOf(handle, key, batch.factory(key), read, fresh)
+  })
+  startAll(handle, loads, batch).forEach((promise, index) => promises.set(String(missing[index]), promise))
+  return keys.map((key) => /** @type {Promise<any>} */ (promises.get(key)))
+}
+
+/**
+ * @param {Handle} handle
+ * @param {string} key
+ * @param {Record<string, any>} read
+ * @returns {unknown} `LOST` if L1 has nothing that will do
+ */
+function hitOf(handle, key, { fresh = handle.loader['fresh'] === true, signal }) {
+  if (fresh || signal?.aborted || handle.shared.closed) return LOST
+  const began = trace.begin()
+  const value = handle.hit(key, AS.decoded)
+  if (handle.scratch[0] === KIND.MISS) return LOST
+  const result = handle.decodeHit(key, value)
+  if (result !== LOST) trace.hit(handle, began, 'getOrSet', key)
+  return result
+}
+
+/**
+ * @param {Handle} handle
+ * @param {Load[]} loads
+ * @param {Batch} batch
+ */
+function startAll(handle, loads, batch) {
+  const [first] = loads
+  if (first === undefined) return []
+  const { outcomes } = environmentOf()
+  const deciding = loads.map((load) => decidingOperation(load, batch))
+  const operations = deciding.map(({ operation }) => operation)
+  const keys = loads.map(({ key }) => key)
+  for (const _ of loads) outcomes.enter()
+  const promises = operateMany(operations, (own, tickets) => own.loadMany(tickets, keys, first.options))
+  const exit = () => outcomes.exit()
+  promises.forEach((promise, index) => {
+    promise.then(exit, exit)
+    promise.catch(() => deciding[index]?.decide())
+  })
+  return promises
+}
+
+/**
+ * The operation of a load that tells the batch, once, when it is known who has or makes its value: `decide`.
+ * @param {Load} load
+ * @param {Batch} batch
+ */
+function decidingOperation(load, batch) {
+  const inner = operationOf(load)
+  let isOpen = true
+  const decide = () => {
+    if (isOpen) batch.decided()
+    isOpen = false
+  }
+  /** @type {import('./handle.js').Operation} */
+  const operation = {
+    ...inner,
+    finish(ticket, kind, value) {
+      const result = inner.finish(ticket, kind, value)
+      // Whoever was given what is stale may still have to make the value.
+      if (kind !== KIND.STALE) decide()
+      return result
+    },
+    absent() {
+      const result = inner.absent?.()
+      decide()
+      return result
+    },
+    waitsForOther: decide,
+  }
+  return { operation, decide }
+}
+
+exports.getOrSetMany = getOrSetMany
+exports.loadMany = loadMany

@@ -1,0 +1,79 @@
+'use strict'
+/**
+ * The channel `evenkeel:operation` of node:diagnostics_channel: one message an operation, from the thread that asked. While
+ * nobody listens, an operation looks at a boolean and does nothing else.
+ */
+const { channel } = require('node:diagnostics_channel')
+const { performance } = require('node:perf_hooks')
+const { KIND } = require('./kinds.js')
+
+/** @typedef {import('../index.js').OperationMessage} Message */
+/** @typedef {import('./handle.js').Operation} Operation */
+/** @typedef {import('./handle.js').Handle} Handle */
+
+const operations = channel('evenkeel:operation')
+
+/** Reads, whose answer says whether there was something. */
+const READS = new Set(['get', 'has', 'ttl'])
+
+/** When an operation that is listened to begins, else 0. */
+function begin() {
+  return operations.hasSubscribers ? performance.now() : 0
+}
+
+/**
+ * @param {Handle} handle
+ * @param {number} began what `begin` gave
+ * @param {Pick<Message, 'operation' | 'key' | 'tier' | 'outcome' | 'error'>} about
+ */
+function publish(handle, began, about) {
+  const message = { cache: handle.shared.name, ...about, duration: performance.now() - began }
+  operations.publish(/** @satisfies {Message} */ (message))
+}
+
+/**
+ * A hit in L1, which has no ticket.
+ * @param {Handle} handle
+ * @param {number} began
+ * @param {string} operation
+ * @param {string} key
+ */
+function hit(handle, began, operation, key) {
+  if (began > 0) publish(handle, began, { operation, key, tier: 'l1', outcome: 'hit' })
+}
+
+/**
+ * The end of an operation that had a ticket.
+ * @param {Operation} operation
+ * @param {number} began
+ * @param {{ kind: number, waited: boolean, result?: unknown, error?: unknown }} end `waited`: it was not answered at once
+ */
+function end({ handle, name, key, detail }, began, { kind, waited, result, error }) {
+  const leads = /** @type {{ running?: unknown } | undefined} */ (detail)?.running !== undefined
+  const made = leads || kind === KIND.LOADED || kind === KIND.FACTORY_ERROR
+  publish(handle, began, {
+    operation: name,
+    ...(key !== undefined && { key }),
+    tier: made ? 'origin' : waited ? 'l2' : 'l1',
+    outcome: error === undefined ? outcomeOf(name, kind, made, result) : 'error',
+    ...(error !== undefined && { error }),
+  })
+}
+
+/**
+ * @param {string} name
+ * @param {number} kind
+ * @param {boolean} made
+ * @param {unknown} result
+ * @returns {Message['outcome']}
+ */
+function outcomeOf(name, kind, made, result) {
+  if (kind === KIND.STALE) return 'stale'
+  if (made) return 'loaded'
+  if (READS.has(name)) return result === undefined || result === false ? 'miss' : 'hit'
+  return name === 'getOrSet' ? 'hit' : 'ok'
+}
+
+exports.begin = begin
+exports.end = end
+exports.hit = hit
