@@ -103,4 +103,4 @@ async function lockstep(runs, tick) {
   return { longest }
 }
 
-module.exports = { Run, lockstep }
+module.exports = { ROUND_SHARE, Run, lockstep }

@@ -3,7 +3,7 @@
 // A trial: sequences on caches of their kinds, one cache for all of a kind, each sequence in a view of its own, all of them on one
 // clock. What was not calm, since the machine was busy, is tried again, in the end on a slower clock.
 
-const { Run, lockstep } = require('./lockstep.js')
+const { ROUND_SHARE, Run, lockstep } = require('./lockstep.js')
 const { DEFAULT_TTL, Model } = require('./model.js')
 
 const FIRST_TICK_MS = 400
@@ -22,14 +22,27 @@ const L1_BYTES = 256 * 1024 * 1024
 /** Longer than any round: nothing is given up. */
 const L2_TIMEOUT_MS = 60_000
 
-/** The clock of all trials of a test; it only gets slower. */
+/** The clock of all trials of a test: as fast as the machine allows, and no faster than it began. */
 class Clock {
+  /** What a round took at most, in ms. */
   longest = 0
   /** Attempts that proved nothing. */
   again = 0
 
   constructor(tick = FIRST_TICK_MS) {
+    this.least = tick
     this.tick = tick
+  }
+
+  slower() {
+    this.tick *= SLOWER
+  }
+
+  /** Goes faster again if what took this long would still have been in time. */
+  note(longest) {
+    this.longest = Math.max(this.longest, longest)
+    const faster = Math.max(this.tick / SLOWER, this.least)
+    if (longest < (faster * ROUND_SHARE) / 2) this.tick = faster
   }
 }
 
@@ -66,7 +79,7 @@ async function attempt(t, parts, clock) {
     prepared.flatMap(({ runs }) => runs),
     clock.tick,
   )
-  clock.longest = Math.max(clock.longest, longest)
+  clock.note(longest)
   const calm = stuck || (!late && prepared.every(({ cache }) => wasCalm(cache)))
   for (const { cache } of prepared) {
     if (!stuck) await cache.clear()
@@ -87,7 +100,7 @@ async function trial(t, parts, clock) {
     if (runs) return runs
     clock.again += 1
     // Once may have been a hiccup.
-    if (n > 0) clock.tick *= SLOWER
+    if (n > 0) clock.slower()
   }
   throw new Error(`This machine is too busy: a round still took up to ${Math.round(clock.longest)} ms`)
 }
