@@ -578,7 +578,7 @@ export interface CacheView<S extends object = Record<string, unknown>> {
   clear(opts?: Call & { wholeDatabase?: boolean }): Promise<void>
   touch(key: Key<S>, ttl: Ms | null, opts?: Call): Promise<boolean>
   markStale(key: Key<S>, opts?: Call): Promise<boolean>
-  /** No TTL unless given, and then only when the key is created. */
+  /** No TTL unless given, and then only when the key is created. Beyond 2^53 it rejects; the counter in Redis has counted on. */
   increment(key: Key<S>, by?: number, opts?: Call & { ttl?: Ms | null }): Promise<number>
   decrement(key: Key<S>, by?: number, opts?: Call & { ttl?: Ms | null }): Promise<number>
 

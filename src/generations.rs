@@ -4,14 +4,15 @@
 //! | who | does, under the stripe lock |
 //! |---|---|
 //! | a change (`mutate`) | count the slot up to odd, forget the key's read, flight, deferred write and hold, change L1, count up to even, enqueue the command |
+//! | news of a change elsewhere (`hear`) | the same, but a deferred write stays, and a flight takes it as its stage allows |
 //! | a read that missed | join the read under way, or become it |
 //! | its reply (`fill`) | only if it is still the read under way: forget it, odd, insert into L1, even |
 //!
 //! So a reply that crosses a change of its key finds its token gone and is not inserted, and Redis sees one key's
 //! changes in the order in which L1 did. A write that has to wait for something (the versions of its tags) is deferred by
 //! the same means: it leaves only if its key was not changed meanwhile. A hold is what is known of a key that has no
-//! value of its own, such as that its factory failed: any change ends it. An odd count means that a change is under way. Evictions and expiry count
-//! nothing: the value was true. There are no tombstones.
+//! value of its own, such as that its factory failed: any change ends it. An odd count means that a change is under way.
+//! Evictions and expiry count nothing: the value was true. There are no tombstones.
 
 use std::{
     collections::HashMap,
@@ -43,9 +44,31 @@ type ByKey<T> = HashMap<Box<[u8]>, T, RandomState>;
 
 struct Stripe<R, H> {
     reads: ByKey<Arc<R>>,
-    flights: ByKey<u64>,
+    flights: ByKey<Flight>,
     deferred: ByKey<u64>,
     holds: ByKey<H>,
+}
+
+/// The flight whose value may be stored for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flight {
+    id: u64,
+    /// Whether somebody who comes now may have its value.
+    joinable: bool,
+    /// How it takes the news that somebody else changed the key.
+    patience: Patience,
+}
+
+/// What the news of a change elsewhere does to a flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Nothing: its factory has not begun, and will see what the change left.
+    Reading,
+    /// Its value may still be stored where nothing is there: the news is of the expiry that its own read brought about, or
+    /// of a value, which stays.
+    Once,
+    /// Its value is not stored.
+    Never,
 }
 
 impl<R, H> Stripe<R, H> {
@@ -55,6 +78,22 @@ impl<R, H> Stripe<R, H> {
             flights: HashMap::with_hasher(hasher.clone()),
             deferred: HashMap::with_hasher(hasher.clone()),
             holds: HashMap::with_hasher(hasher.clone()),
+        }
+    }
+
+    fn hear(&mut self, key: &[u8]) {
+        self.reads.remove(key);
+        self.holds.remove(key);
+        let Some(flight) = self.flights.get_mut(key) else {
+            return;
+        };
+        match flight.patience {
+            Patience::Reading => (),
+            Patience::Once => {
+                flight.joinable = false;
+                flight.patience = Patience::Never;
+            }
+            Patience::Never => drop(self.flights.remove(key)),
         }
     }
 
@@ -158,6 +197,12 @@ impl<R, H> Locked<'_, R, H> {
         self.counted(change)
     }
 
+    /// Somebody else changed the key, as far as is known: as [`Locked::mutate`], but a flight takes it as its stage allows.
+    pub fn hear<T>(&mut self, change: impl FnOnce() -> T) -> T {
+        self.stripe.hear(self.key);
+        self.counted(change)
+    }
+
     fn counted<T>(&mut self, change: impl FnOnce() -> T) -> T {
         self.slot.fetch_add(1, Ordering::SeqCst);
         let result = change();
@@ -194,14 +239,43 @@ impl<R, H> Locked<'_, R, H> {
     }
 
     /// Makes `flight` the one whose value may be stored for the key.
-    pub fn begin_flight(&mut self, flight: u64) {
+    pub fn begin_flight(&mut self, id: u64) {
+        let flight = Flight {
+            id,
+            joinable: true,
+            patience: Patience::Reading,
+        };
         self.stripe.flights.insert(self.key.into(), flight);
+    }
+
+    /// The factory of `flight` begins; `only_if_absent`: its value is stored only where nothing is there.
+    pub fn lead_flight(&mut self, id: u64, only_if_absent: bool) {
+        if let Some(flight) = self.stripe.flights.get_mut(self.key)
+            && flight.id == id
+        {
+            flight.patience = if only_if_absent {
+                Patience::Once
+            } else {
+                Patience::Never
+            };
+        }
+    }
+
+    fn flight(&self, id: u64) -> Option<&Flight> {
+        let flight = self.stripe.flights.get(self.key);
+        flight.filter(|flight| flight.id == id)
     }
 
     /// Whether `flight` is the key's, and the key was not changed since it began.
     #[must_use]
-    pub fn is_flight(&self, flight: u64) -> bool {
-        self.stripe.flights.get(self.key) == Some(&flight)
+    pub fn is_flight(&self, id: u64) -> bool {
+        self.flight(id).is_some()
+    }
+
+    /// Whether who comes now may have the value of `flight`.
+    #[must_use]
+    pub fn is_joinable(&self, id: u64) -> bool {
+        self.flight(id).is_some_and(|flight| flight.joinable)
     }
 
     /// Ends `flight`; true if the key was not changed since it began.
@@ -324,6 +398,38 @@ mod tests {
         table.forget(|key| key.starts_with(b"k"));
         assert!(!table.lock(b"k").end_flight(9));
     }
+    #[test]
+    fn a_flight_that_reads_takes_no_notice_of_changes_elsewhere() {
+        let table = table();
+        table.lock(b"k").begin_flight(1);
+        table.lock(b"k").hear(|| ());
+        table.lock(b"k").hear(|| ());
+        assert!(table.lock(b"k").is_joinable(1) && table.lock(b"k").end_flight(1));
+    }
+
+    #[test]
+    fn a_value_for_an_empty_place_outlives_one_change_elsewhere_and_another_value_none() {
+        let table = table();
+        for (only_if_absent, outlives) in [(true, 1), (false, 0)] {
+            table.lock(b"k").begin_flight(1);
+            table.lock(b"k").lead_flight(1, only_if_absent);
+            for _ in 0..outlives {
+                table.lock(b"k").hear(|| ());
+                assert!(table.lock(b"k").is_flight(1) && !table.lock(b"k").is_joinable(1));
+            }
+            table.lock(b"k").hear(|| ());
+            assert!(!table.lock(b"k").end_flight(1));
+        }
+    }
+
+    #[test]
+    fn a_change_here_ends_a_flight_whatever_its_stage() {
+        let table = table();
+        table.lock(b"k").begin_flight(1);
+        table.lock(b"k").mutate(|| ());
+        assert!(!table.lock(b"k").end_flight(1));
+    }
+
     #[test]
     fn a_deferred_write_leaves_unless_the_key_changed() {
         let table = table();

@@ -14,7 +14,7 @@
 //! Owns neither the asking nor the deleting: that is `cache::tagging`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -24,17 +24,20 @@ use std::{
 use ahash::RandomState;
 use parking_lot::Mutex;
 
-/// Slots in which the last change of a tag is noted, for flights that learn their tags at their end.
-const SLOTS: usize = 1 << 10;
+/// Tags that nobody holds are remembered for so many sweeps after they changed, for flights that learn their tags at their
+/// end; and not more of them than this.
+const SWEEPS: usize = 12;
+const MOST: usize = 50_000;
 
-/// All tags that entries or callers hold.
+/// All tags that entries or callers hold, and those that changed of late.
 pub struct Tags {
     held: Mutex<HashMap<Arc<[u8]>, Arc<Tag>, RandomState>>,
-    /// The number of the last change of a tag in the slot.
-    changed: Box<[AtomicU64]>,
     /// How many changes there were.
     count: AtomicU64,
-    hasher: RandomState,
+    /// How many there had been at the last sweeps.
+    swept: Mutex<VecDeque<u64>>,
+    /// Of changes up to this one it is not known any more which tag they were of.
+    forgotten: AtomicU64,
 }
 
 /// One tag, under the key of its version in Redis.
@@ -42,6 +45,8 @@ pub struct Tag {
     /// The key of the version.
     pub key: Arc<[u8]>,
     changes: AtomicU64,
+    /// The number of its last change, of all that there were.
+    changed: AtomicU64,
     known: Mutex<Known>,
 }
 
@@ -96,9 +101,9 @@ impl Tags {
     pub fn new(hasher: &RandomState) -> Self {
         Self {
             held: Mutex::new(HashMap::with_hasher(hasher.clone())),
-            changed: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
             count: AtomicU64::new(0),
-            hasher: hasher.clone(),
+            swept: Mutex::default(),
+            forgotten: AtomicU64::new(0),
         }
     }
 
@@ -106,35 +111,31 @@ impl Tags {
     #[must_use]
     pub fn get(&self, key: &Arc<[u8]>) -> Arc<Tag> {
         let mut held = self.held.lock();
-        let tag = held.entry(Arc::clone(key)).or_insert_with(|| {
-            Arc::new(Tag {
-                key: Arc::clone(key),
-                changes: AtomicU64::new(0),
-                known: Mutex::default(),
-            })
-        });
+        let tag = held
+            .entry(Arc::clone(key))
+            .or_insert_with(|| Arc::new(Tag::new(key)));
         Arc::clone(tag)
-    }
-
-    fn slot(&self, key: &[u8]) -> &AtomicU64 {
-        // The mask keeps the low bits only, so the narrowing loses nothing that matters.
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "masked to the table's size"
-        )]
-        let hash = self.hasher.hash_one(key) as usize;
-        &self.changed[hash & (SLOTS - 1)]
     }
 
     /// Every entry made under the tag is gone from now on.
     pub fn change(&self, key: &[u8]) {
         let number = self.count.fetch_add(1, SeqCst) + 1;
-        self.slot(key).fetch_max(number, SeqCst);
-        if let Some(tag) = self.held.lock().get(key) {
-            let mut known = tag.known.lock();
-            tag.changes.fetch_add(1, SeqCst);
-            *known = Known::default();
+        let mut held = self.held.lock();
+        if held.len() >= MOST && !held.contains_key(key) {
+            self.forget(&mut held, number - 1);
         }
+        let tag = held.get(key).map(Arc::clone);
+        let tag = tag.unwrap_or_else(|| {
+            let key = Arc::from(key);
+            let tag = Arc::new(Tag::new(&key));
+            held.insert(key, Arc::clone(&tag));
+            tag
+        });
+        drop(held);
+        let mut known = tag.known.lock();
+        tag.changes.fetch_add(1, SeqCst);
+        tag.changed.fetch_max(number, SeqCst);
+        *known = Known::default();
     }
 
     /// How many changes there were, for [`Tags::changed_since`].
@@ -143,19 +144,43 @@ impl Tags {
         self.count.load(SeqCst)
     }
 
-    /// Whether the tag may have changed since there were `count` changes: another in its slot counts too.
+    /// Whether the tag changed since there were `count` changes; of a count from long ago that is not known, and taken for
+    /// so.
     #[must_use]
     pub fn changed_since(&self, key: &[u8], count: u64) -> bool {
-        self.slot(key).load(SeqCst) > count
+        match self.held.lock().get(key) {
+            Some(tag) => tag.changed.load(SeqCst) > count,
+            None => count < self.forgotten.load(SeqCst),
+        }
     }
 
-    /// Forgets the tags that nobody holds.
+    /// Forgets the tags that nobody holds and that did not change of late.
     pub fn sweep(&self) {
-        self.held.lock().retain(|_, tag| Arc::strong_count(tag) > 1);
+        let mut swept = self.swept.lock();
+        swept.push_back(self.count());
+        if swept.len() > SWEEPS
+            && let Some(until) = swept.pop_front()
+        {
+            self.forget(&mut self.held.lock(), until);
+        }
+    }
+
+    fn forget(&self, held: &mut HashMap<Arc<[u8]>, Arc<Tag>, RandomState>, until: u64) {
+        self.forgotten.fetch_max(until, SeqCst);
+        held.retain(|_, tag| Arc::strong_count(tag) > 1 || tag.changed.load(SeqCst) > until);
     }
 }
 
 impl Tag {
+    fn new(key: &Arc<[u8]>) -> Self {
+        Self {
+            key: Arc::clone(key),
+            changes: AtomicU64::new(0),
+            changed: AtomicU64::new(0),
+            known: Mutex::default(),
+        }
+    }
+
     /// How often it was changed, as far as this process knows. Look before Redis is asked.
     #[must_use]
     pub fn changes(&self) -> u64 {
@@ -308,11 +333,27 @@ mod tests {
         let (tags, tag) = tag();
         let (key, mark) = (Arc::clone(&tag.key), tag.mark(0));
         drop(tag);
-        tags.sweep();
+        let sweep = || (0..=SWEEPS).for_each(|_| tags.sweep());
+        sweep();
         tags.change(&key);
         assert!(!mark.holds());
         drop(mark);
         tags.sweep();
+        assert_eq!(tags.held.lock().len(), 1, "it changed just now");
+        sweep();
         assert_eq!(tags.held.lock().len(), 0);
+    }
+
+    #[test]
+    fn what_was_forgotten_may_have_changed_since_long_ago_and_not_since_just_now() {
+        let (tags, tag) = tag();
+        let before = tags.count();
+        tags.change(&tag.key);
+        let key = Arc::clone(&tag.key);
+        drop(tag);
+        (0..=SWEEPS).for_each(|_| tags.sweep());
+        assert!(tags.changed_since(&key, before));
+        assert!(tags.changed_since(b"~tag:other", before));
+        assert!(!tags.changed_since(&key, tags.count()));
     }
 }

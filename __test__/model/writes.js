@@ -31,6 +31,7 @@ const WRITES = {
       const there = model.there(key) ?? (seen.value === true) === (onlyIf === 'present')
       const done = there === (onlyIf === 'present')
       if (done) model.put(key, words, entry)
+      else model.doubt(key)
       return value(done)
     },
   },

@@ -64,7 +64,7 @@ impl Cache {
         for key in keys.iter().filter(|key| !key.starts_with(&own)) {
             let key: Key = Arc::from(*key);
             let mut locked = self.table.lock(&key);
-            dropped += u64::from(locked.mutate(|| self.drop_from_l1(&key)));
+            dropped += u64::from(locked.hear(|| self.drop_from_l1(&key)));
             drop(locked);
             self.waits.tell(&key);
         }

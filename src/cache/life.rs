@@ -6,6 +6,7 @@ use redis::Cmd;
 
 use super::{
     Cache, Key, Outcome, Waiter,
+    read::Found,
     write::{Ttl, WriteOptions},
 };
 use crate::{
@@ -49,7 +50,7 @@ impl Cache {
         None
     }
 
-    async fn ttl_in_redis(&self, key: &Key) -> Result<Option<Left>, Failure> {
+    async fn ttl_in_redis(self: &Arc<Self>, key: &Key) -> Result<Option<Left>, Failure> {
         let header = self.call(Request::Raw(commands::header(key)));
         let pttl = self.call(Request::Raw(commands::pttl(key)));
         let (header, pttl) = futures_util::future::join(header, pttl).await;
@@ -62,6 +63,10 @@ impl Cache {
         // A key of another type has no header, but a life.
         let header = header.ok().and_then(commands::bytes).unwrap_or_default();
         let left = wire::peek_life(&header, clock::unix()).unwrap_or(physical);
+        // Whether its tags hold says only the whole entry.
+        if wire::is_tagged(&header) && !matches!(self.look_again(key).await, Some(Found::Hit(_))) {
+            return Ok(None);
+        }
         Ok(Some(left).filter(|left| *left != Left::Ms(0)))
     }
 
@@ -82,9 +87,10 @@ impl Cache {
         strict: Option<bool>,
         waiter: Waiter,
     ) -> Option<Outcome> {
-        let life = wire::life_patch(clock::unix(), ttl_ms);
+        let now = clock::unix();
+        let life = wire::life_patch(now, ttl_ms);
         let expiry = ttl_ms.map_or(commands::Expiry::Never, commands::Expiry::After);
-        let cmd = commands::rewrite_life(key, &life, expiry);
+        let cmd = commands::rewrite_life(key, &life, expiry, now);
         self.rewrite(key, cmd, Some(Ttl::from(ttl_ms)), strict, waiter)
     }
 
@@ -95,8 +101,9 @@ impl Cache {
         strict: Option<bool>,
         waiter: Waiter,
     ) -> Option<Outcome> {
-        let life = wire::life_patch(clock::unix().saturating_sub(1), Some(1));
-        let cmd = commands::rewrite_life(key, &life, commands::Expiry::Keep);
+        let now = clock::unix();
+        let life = wire::life_patch(now.saturating_sub(1), Some(1));
+        let cmd = commands::rewrite_life(key, &life, commands::Expiry::Keep, now);
         self.rewrite(key, cmd, None, strict, waiter)
     }
 
@@ -134,27 +141,42 @@ impl Cache {
         None
     }
 
+    /// Gives what L1 holds another life, or ends it: then only loaders may still serve it, if any may.
     fn relive(self: &Arc<Self>, key: &Key, life: Option<Ttl>) -> bool {
         let Some(l1) = &self.l1 else { return false };
         let now = clock::now();
-        let Some(old) = l1.take(key).filter(|entry| !entry.expired(now)) else {
-            return false;
+        let old = l1.remembered(key).filter(|entry| !entry.expired(now));
+        let Some(old) = old else { return false };
+        let entry = match life {
+            Some(ttl) => self.with_life(key, &old, ttl),
+            None => Entry {
+                life_until: Some(now),
+                l1_until: now,
+                ..Entry::clone(&old)
+            },
         };
-        let Some(ttl) = life else { return true };
+        if entry.is_over(now) {
+            l1.take(key);
+        } else {
+            self.after_put(self.keep(l1, key, entry));
+        }
+        true
+    }
+
+    fn with_life(&self, key: &Key, old: &Entry, ttl: Ttl) -> Entry {
+        let now = clock::now();
         let options = WriteOptions {
             ttl,
             jitter: Some(0.0),
             ..WriteOptions::default()
         };
         let lives = self.lives(key, &options);
-        let entry = Entry {
+        Entry {
             made: now,
             l1_until: now.saturating_add(lives.l1_ms),
             life_until: Some(lives.l2.ttl_ms.map_or(NEVER, |ms| now.saturating_add(ms))),
-            ..Entry::clone(&old)
-        };
-        self.after_put(self.keep(l1, key, entry));
-        true
+            ..Entry::clone(old)
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod lease;
 pub mod life;
 pub mod many;
 pub mod notices;
+pub mod order;
 pub mod outcome;
 pub mod pattern;
 pub mod raw;
@@ -41,6 +42,7 @@ use self::{
     flight::{FlightClock, Flights, Hold},
     lease::{Locks, Waits},
     notices::Notices,
+    order::Deferred,
     outcome::Sink,
     read::Read,
     tagging::Questions,
@@ -79,6 +81,7 @@ pub struct Cache {
     table: Generations<Read, Hold>,
     tags: Tags,
     questions: Questions,
+    deferred: Deferred,
     locks: Locks,
     waits: Waits,
     l2: Option<Arc<Tier>>,
@@ -145,6 +148,7 @@ impl Cache {
             table: Generations::new(&hasher),
             tags: Tags::new(&hasher),
             questions: Questions::default(),
+            deferred: Deferred::default(),
             locks: Locks::default(),
             waits: Waits::default(),
             l2,

@@ -15,8 +15,10 @@ use crate::{
     l2::{
         changes::Changes,
         commands,
+        link::meaning_of,
         port::{Failure, Reply, Request, once},
     },
+    resilience::classify::Meaning,
     telemetry::counters::InvalidationSource,
 };
 
@@ -208,24 +210,36 @@ impl Cache {
             Ttl::Ms(ms) => Some(ms),
             Ttl::Default | Ttl::Never => None,
         };
-        let cmd = commands::increment(key, by, ttl_ms);
+        let anew = commands::increment_anew(key, by, ttl_ms, clock::unix());
+        let cmd = ttl_ms.map_or_else(|| commands::increment(key, by), |_| anew.clone());
         let mut locked = self.table.lock(key);
         locked.mutate(|| self.drop_from_l1(key));
         self.unlink_if_journaled(key);
         let (cache, asked) = (Arc::clone(self), Arc::clone(key));
+        let (again, again_key) = (Arc::clone(self), Arc::clone(key));
+        let deadline = self.deadline();
         let settle = once(move |reply: Reply| {
-            waiter.settle(match reply {
-                Ok(value) => cache.counted(&asked, commands::integer(&value)),
-                Err(failure) => Outcome::Error(cache.failed(&failure, &asked)),
-            });
+            // No number: it may be what is past its life, and kept for loaders only.
+            let is_no_number = matches!(&reply, Err(Failure::Refused(error)) if meaning_of(error) == Meaning::Caller);
+            let retries = ttl_ms.is_none() && is_no_number;
+            let end = once(move |reply| cache.end_increment(&asked, reply, waiter));
+            if retries {
+                again.submit(Request::Write(anew, vec![again_key]), deadline, end);
+                again.wake();
+            } else {
+                end(reply);
+            }
         });
-        self.submit(
-            Request::Write(cmd, vec![Arc::clone(key)]),
-            self.deadline(),
-            settle,
-        );
+        self.submit(Request::Write(cmd, vec![Arc::clone(key)]), deadline, settle);
         drop(locked);
         None
+    }
+
+    fn end_increment(&self, key: &Key, reply: Reply, waiter: Waiter) {
+        waiter.settle(match reply {
+            Ok(value) => self.counted(key, commands::integer(&value)),
+            Err(failure) => Outcome::Error(self.failed(&failure, key)),
+        });
     }
 
     fn counted(&self, key: &Key, number: Option<i64>) -> Outcome {
@@ -259,8 +273,7 @@ impl Cache {
         let outcome = self.counted(key, Some(after));
         if matches!(outcome, Outcome::Number(_)) {
             let payload = Payload::new(Kind::Json, after.to_string().into_bytes());
-            let until = old.map(|entry| (entry.l1_until, entry.life_until));
-            locked.mutate(|| self.put_counter(key, payload, until, ttl));
+            locked.mutate(|| self.put_counter(key, payload, old.as_deref(), ttl));
         }
         outcome
     }

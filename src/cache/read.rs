@@ -9,6 +9,7 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::{Cache, Key, Outcome, Waiter};
 use crate::{
@@ -217,6 +218,23 @@ impl Cache {
             settle: Box::new(move |reply| cache.answered(&read, reply)),
             tries: 0,
         })
+    }
+
+    /// What Redis has under `key` now; `None` if it may not be asked.
+    pub(super) async fn look_again(self: &Arc<Self>, key: &Key) -> Option<Found> {
+        let (sender, found) = oneshot::channel();
+        let told = move |()| -> Told {
+            Box::new(move |_, found| {
+                let _ = sender.send(found);
+            })
+        };
+        match self.begin_past(key, true, (), told) {
+            Begun::Hit(..) | Begun::Unasked(()) => return None,
+            Begun::Joined => (),
+            Begun::Ask(operation) => self.ask(vec![operation]),
+        }
+        self.wake();
+        found.await.ok()
     }
 
     /// Queues reads, all at once so that they can leave as one command.

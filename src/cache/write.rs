@@ -90,6 +90,16 @@ impl Lives {
     }
 }
 
+/// What waits with a write for the versions of its tags.
+struct Parked {
+    number: u64,
+    /// How many changes of tags there were when it was asked for.
+    tag_changes: u64,
+    lives: Lives,
+    only_if: Option<OnlyIf>,
+    told: Told,
+}
+
 /// One write, ready to be carried out.
 #[derive(Clone)]
 pub(super) struct Write<'a> {
@@ -164,8 +174,15 @@ impl Cache {
             self.send_stamped(write, lives, only_if, &stamps, told);
             return;
         }
-        let number = DEFERRED.fetch_add(1, Relaxed);
-        locked.defer(number);
+        let parked = Parked {
+            number: DEFERRED.fetch_add(1, Relaxed),
+            tag_changes: self.tags.count(),
+            lives,
+            only_if,
+            told,
+        };
+        locked.defer(parked.number);
+        self.deferred.begin(write.key);
         drop(locked);
         let (key, payload) = (Arc::clone(write.key), write.payload.clone());
         let options = write.options.clone();
@@ -176,42 +193,41 @@ impl Cache {
                 payload,
                 options: &options,
             };
-            cache.send_deferred(number, &write, lives, only_if, obtained, told);
+            cache.send_parked(parked, &write, obtained);
+            cache.go_on(&key);
+            cache.wake();
         });
     }
 
-    fn send_deferred(
+    fn send_parked(
         self: &Arc<Self>,
-        number: u64,
+        parked: Parked,
         write: &Write<'_>,
-        lives: Lives,
-        only_if: Option<OnlyIf>,
         obtained: Result<Vec<Stamp>, Failure>,
-        told: Told,
     ) {
-        let key = write.key;
-        let mut locked = self.table.lock(key);
-        if !locked.end_deferral(number) {
-            drop(locked);
-            // A later change has taken its place.
-            let reply = if only_if.is_none() {
-                Value::Okay
-            } else {
-                Value::Nil
-            };
-            return told(self, Ok(reply));
-        }
+        let Parked { only_if, told, .. } = parked;
+        let mut locked = self.table.lock(write.key);
+        let is_current = locked.end_deferral(parked.number);
+        let is_valid = !self.tags_changed(&write.options.tags, parked.tag_changes);
         match obtained {
-            Ok(stamps) => self.send_stamped(write, lives, only_if, &stamps, told),
-            Err(failure) => {
-                if only_if.is_none() {
-                    self.take_back(key);
+            Ok(stamps) if is_current && is_valid => {
+                self.send_stamped(write, parked.lives, only_if, &stamps, told);
+            }
+            obtained => {
+                // Neither what was there before nor this is to be found.
+                if is_current && only_if.is_none() {
+                    self.take_back(write.key);
                 }
                 drop(locked);
-                told(self, Err(failure));
+                let overtaken = if only_if.is_none() {
+                    Value::Okay
+                } else {
+                    Value::Nil
+                };
+                let failed = obtained.err().filter(|_| is_current && is_valid);
+                told(self, failed.map_or(Ok(overtaken), Err));
             }
         }
-        self.wake();
     }
 
     fn send_stamped(
@@ -282,11 +298,12 @@ impl Cache {
         self: &Arc<Self>,
         key: &Key,
         payload: Payload,
-        life: Option<(u64, Option<u64>)>,
+        old: Option<&Entry>,
         ttl: Ttl,
     ) {
         let Some(l1) = &self.l1 else { return };
         let now = clock::now();
+        let life = old.map(|old| (old.l1_until, old.life_until));
         let (l1_until, life_until) = life.unwrap_or_else(|| {
             let until = match ttl {
                 Ttl::Ms(ms) => now.saturating_add(ms),
@@ -301,7 +318,7 @@ impl Cache {
             life_until,
             link: 0,
             era: self.era(),
-            extra: None,
+            extra: old.and_then(|old| old.extra.clone()),
         };
         self.after_put(l1.put(key, entry));
     }
@@ -443,7 +460,7 @@ impl Cache {
     pub(super) fn drop_from_l1(&self, key: &Key) -> bool {
         self.l1.as_ref().is_some_and(|l1| {
             let now = clock::now();
-            l1.take(key).is_some_and(|entry| !entry.expired(now))
+            l1.take(key).is_some_and(|entry| !entry.is_over(now))
         })
     }
 }

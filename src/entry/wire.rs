@@ -226,6 +226,12 @@ pub fn peek_life(start: &[u8], unix_ms: u64) -> Option<Left> {
     (start.len() >= HEADER && start.starts_with(&PREFIX)).then(|| life_left(start, unix_ms))
 }
 
+/// Whether the first [`HEADER`] bytes of a value in Redis are those of an envelope with tags.
+#[must_use]
+pub fn is_tagged(start: &[u8]) -> bool {
+    start.len() >= HEADER && start.starts_with(&PREFIX) && start[3] & FLAG_TAGS != 0
+}
+
 /// What is left of the life in a complete header; never more than the whole of it, whatever the writer's clock said.
 fn life_left(header: &[u8], unix_ms: u64) -> Left {
     let created = get_u48(&header[CREATED..]);

@@ -142,13 +142,20 @@ pub fn pttl(key: &[u8]) -> Cmd {
     cmd
 }
 
-/// Replaces the life in an envelope and the key's expiry in one atomic step; 1 if the key is there. KEYS: the key.
-/// ARGV: the envelope's prefix, the offset of the life, the life, and the new expiry in ms, '' to keep it, 0 for none.
-const REWRITE_LIFE: &str = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end \
-    if redis.call('TYPE', KEYS[1]).ok ~= 'string' then return 0 end \
-    if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) == ARGV[1] then redis.call('SETRANGE', KEYS[1], ARGV[2], ARGV[3]) \
+/// Replaces the life in an envelope and the key's expiry in one atomic step; 1 if the key is there, and not past its life.
+/// KEYS: the key. ARGV: the envelope's prefix, the offset of the life, the life, the new expiry in ms ('' to keep it, 0 for
+/// none), to which the stale window is added, and the time.
+const REWRITE_LIFE: &str = "if redis.call('TYPE', KEYS[1]).ok ~= 'string' then return 0 end \
+    local head, stale = redis.call('GETRANGE', KEYS[1], 0, 25), 0 \
+    local function u48(at) local n = 0 for i = at + 6, at + 1, -1 do n = n * 256 + (string.byte(head, i) or 0) end return n end \
+    if string.sub(head, 1, #ARGV[1]) == ARGV[1] then \
+    local life = u48(10) \
+    if life > 0 and u48(4) + life <= tonumber(ARGV[5]) then return 0 end \
+    if math.floor((string.byte(head, 4) or 0) / 16) % 2 == 1 then stale = u48(20) end \
+    redis.call('SETRANGE', KEYS[1], ARGV[2], ARGV[3]) \
     elseif ARGV[4] == '' then redis.call('DEL', KEYS[1]) return 1 end \
-    if ARGV[4] == '0' then redis.call('PERSIST', KEYS[1]) elseif ARGV[4] ~= '' then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end \
+    if ARGV[4] == '0' then redis.call('PERSIST', KEYS[1]) \
+    elseif ARGV[4] ~= '' then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ARGV[4] + stale)) end \
     return 1";
 
 /// What becomes of a key's expiry when its life is rewritten.
@@ -164,7 +171,7 @@ pub enum Expiry {
 
 /// The script that `touch` and `markStale` run.
 #[must_use]
-pub fn rewrite_life(key: &[u8], life: &[u8; 12], expiry: Expiry) -> Cmd {
+pub fn rewrite_life(key: &[u8], life: &[u8; 12], expiry: Expiry, unix_ms: u64) -> Cmd {
     let mut cmd = script(REWRITE_LIFE, key);
     cmd.arg(&PREFIX[..]).arg(LIFE_OFFSET).arg(&life[..]);
     match expiry {
@@ -172,25 +179,45 @@ pub fn rewrite_life(key: &[u8], life: &[u8; 12], expiry: Expiry) -> Cmd {
         Expiry::After(ms) => cmd.arg(ms.max(1)),
         Expiry::Never => cmd.arg(0),
     };
+    cmd.arg(unix_ms);
     cmd
 }
 
-/// Counts a key up, and gives it a life in the same step if that created it.
-const INCREMENT_WITH_TTL: &str = "local fresh = redis.call('EXISTS', KEYS[1]) == 0 \
+/// Counts a key up, and gives it a life in the same step if that created it. What is past its life is not there. ARGV: the
+/// number, the life in ms ('' for none), the envelope's prefix, the time, and whether it is only to be done if there was
+/// something past its life.
+const INCREMENT: &str = "local head, over = redis.call('GETRANGE', KEYS[1], 0, 15), false \
+    if string.sub(head, 1, #ARGV[3]) == ARGV[3] then \
+    local function u48(at) local n = 0 for i = at + 6, at + 1, -1 do n = n * 256 + (string.byte(head, i) or 0) end return n end \
+    local life = u48(10) \
+    over = life > 0 and u48(4) + life <= tonumber(ARGV[4]) end \
+    if over then redis.call('DEL', KEYS[1]) \
+    elseif ARGV[5] == '1' then return redis.error_reply('ERR value is not an integer or out of range') end \
+    local fresh = redis.call('EXISTS', KEYS[1]) == 0 \
     local n = redis.call('INCRBY', KEYS[1], ARGV[1]) \
-    if fresh then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end \
+    if fresh and ARGV[2] ~= '' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end \
     return n";
 
-/// INCRBY, with a life for a new key if one is given.
+/// INCRBY, for a key that holds a number or nothing and is to get no life.
 #[must_use]
-pub fn increment(key: &[u8], by: i64, ttl_ms: Option<u64>) -> Cmd {
-    let Some(ttl_ms) = ttl_ms else {
-        let mut cmd = redis::cmd("INCRBY");
-        cmd.arg(key).arg(by);
-        return cmd;
+pub fn increment(key: &[u8], by: i64) -> Cmd {
+    let mut cmd = redis::cmd("INCRBY");
+    cmd.arg(key).arg(by);
+    cmd
+}
+
+/// The script that counts up, with a life for a new key, or without one only in place of what is past its life.
+#[must_use]
+pub fn increment_anew(key: &[u8], by: i64, ttl_ms: Option<u64>, unix_ms: u64) -> Cmd {
+    let mut cmd = script(INCREMENT, key);
+    cmd.arg(by);
+    match ttl_ms {
+        Some(ms) => cmd.arg(ms),
+        None => cmd.arg(""),
     };
-    let mut cmd = script(INCREMENT_WITH_TTL, key);
-    cmd.arg(by).arg(ttl_ms);
+    cmd.arg(&PREFIX[..])
+        .arg(unix_ms)
+        .arg(i32::from(ttl_ms.is_none()));
     cmd
 }
 
@@ -330,8 +357,8 @@ mod tests {
 
     #[test]
     fn counting_is_one_command_with_or_without_a_life() {
-        assert_eq!(text(&increment(b"k", -2, None)), "INCRBY k -2");
-        assert!(text(&increment(b"k", 2, Some(9))).starts_with("EVAL "));
+        assert_eq!(text(&increment(b"k", -2)), "INCRBY k -2");
+        assert!(text(&increment_anew(b"k", 2, Some(9), 7)).starts_with("EVAL "));
     }
 
     #[test]
@@ -339,8 +366,11 @@ mod tests {
         assert_eq!(family(&set(b"k", b"v", None, None)), CommandFamily::Set);
         assert_eq!(family(&unlink(&[b"k"])), CommandFamily::Delete);
         assert_eq!(family(&scan("0", b"*", 1)), CommandFamily::Scan);
-        assert_eq!(family(&increment(b"k", 1, None)), CommandFamily::Increment);
-        assert_eq!(family(&increment(b"k", 1, Some(1))), CommandFamily::Script);
+        assert_eq!(family(&increment(b"k", 1)), CommandFamily::Increment);
+        assert_eq!(
+            family(&increment_anew(b"k", 1, Some(1), 1)),
+            CommandFamily::Script
+        );
         assert_eq!(family(&pttl(b"k")), CommandFamily::Life);
         assert_eq!(family(&header(b"k")), CommandFamily::Life);
         assert_eq!(family(&redis::cmd("HGET")), CommandFamily::Other);

@@ -96,6 +96,33 @@ impl NativeCache {
         Arc::clone(&self.queue) as Arc<dyn Sink>
     }
 
+    /// Carries out an operation on `keys`, behind the deferred writes that they may have.
+    fn in_turn<'env>(
+        &self,
+        env: &'env Env,
+        keys: &[Key],
+        waiter: Waiter,
+        operation: impl FnOnce(&Arc<Cache>, Waiter) -> Option<Outcome> + Send + 'static,
+    ) -> Answer<'env> {
+        let cache = self.core();
+        let outcome = if cache.defers(keys) {
+            cache.in_turn(keys, waiter, operation)
+        } else {
+            operation(cache, waiter)
+        };
+        answer(env, outcome)
+    }
+
+    /// Carries out an operation on whatever keys, behind all deferred writes.
+    fn behind_all<'env>(
+        &self,
+        env: &'env Env,
+        waiter: Waiter,
+        operation: impl FnOnce(&Arc<Cache>, Waiter) -> Option<Outcome> + Send + 'static,
+    ) -> Answer<'env> {
+        self.in_turn(env, &self.core().deferred_keys(), waiter, operation)
+    }
+
     fn keys(&self, names: Vec<Text<'_>>) -> Result<std::result::Result<Vec<Key>, CacheError>> {
         names
             .into_iter()
@@ -197,11 +224,10 @@ impl NativeCache {
         strict: Option<bool>,
     ) -> Answer<'env> {
         let key = key!(self, env, key);
-        answer(
-            env,
-            self.core()
-                .get(&key, strict, self.waiter_for(ticket, form(want))),
-        )
+        let waiter = self.waiter_for(ticket, form(want));
+        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
+            cache.get(&key, strict, waiter)
+        })
     }
 
     #[napi]
@@ -213,9 +239,11 @@ impl NativeCache {
         strict: Option<bool>,
     ) -> Answer<'env> {
         let keys = keys!(self, env, keys);
-        answer(
+        self.in_turn(
             env,
-            self.core().get_many(&keys, strict, self.waiter(ticket)),
+            &keys.clone(),
+            self.waiter(ticket),
+            move |cache, waiter| cache.get_many(&keys, strict, waiter),
         )
     }
 
@@ -235,11 +263,10 @@ impl NativeCache {
             Err(error) => return answer(env, Some(Outcome::Error(error))),
         };
         let options = input::write_options(&self.tags, options.as_ref())?;
-        answer(
-            env,
-            self.core()
-                .set(&key, payload, &options, self.waiter(ticket)),
-        )
+        let waiter = self.waiter(ticket);
+        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
+            cache.set(&key, payload, &options, waiter)
+        })
     }
 
     #[napi]
@@ -270,7 +297,10 @@ impl NativeCache {
             options.strict = options.strict.or(strict);
             writes.push((key, payload, options));
         }
-        answer(env, self.core().set_many(writes, self.waiter(ticket)))
+        let keys: Vec<Key> = writes.iter().map(|(key, ..)| Arc::clone(key)).collect();
+        self.in_turn(env, &keys, self.waiter(ticket), move |cache, waiter| {
+            cache.set_many(writes, waiter)
+        })
     }
 
     #[napi]
@@ -282,7 +312,10 @@ impl NativeCache {
         strict: Option<bool>,
     ) -> Answer<'env> {
         let key = key!(self, env, key);
-        answer(env, self.core().has(&key, strict, self.waiter(ticket)))
+        let waiter = self.waiter(ticket);
+        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
+            cache.has(&key, strict, waiter)
+        })
     }
 
     #[napi]
@@ -294,7 +327,10 @@ impl NativeCache {
         strict: Option<bool>,
     ) -> Answer<'env> {
         let key = key!(self, env, key);
-        answer(env, self.core().delete(&key, strict, self.waiter(ticket)))
+        let waiter = self.waiter(ticket);
+        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
+            cache.delete(&key, strict, waiter)
+        })
     }
 
     #[napi]
@@ -306,9 +342,11 @@ impl NativeCache {
         strict: Option<bool>,
     ) -> Answer<'env> {
         let keys = keys!(self, env, keys);
-        answer(
+        self.in_turn(
             env,
-            self.core().delete_many(keys, strict, self.waiter(ticket)),
+            &keys.clone(),
+            self.waiter(ticket),
+            move |cache, waiter| cache.delete_many(keys, strict, waiter),
         )
     }
 
@@ -322,12 +360,10 @@ impl NativeCache {
         progress: bool,
     ) -> Answer<'env> {
         let progress = progress.then(|| self.progress(ticket));
-        let waiter = self.waiter(ticket);
-        answer(
-            env,
-            self.core()
-                .delete_pattern(self.pattern(&glob), strict, progress, waiter),
-        )
+        let (waiter, pattern) = (self.waiter(ticket), self.pattern(&glob));
+        self.behind_all(env, waiter, move |cache, waiter| {
+            cache.delete_pattern(pattern, strict, progress, waiter)
+        })
     }
 
     #[napi]
@@ -338,12 +374,11 @@ impl NativeCache {
         glob: String,
         cursor: String,
     ) -> Answer<'env> {
-        let waiter = self.waiter(ticket);
-        answer(
-            env,
-            self.core()
-                .scan(self.pattern(&glob), self.prefix.clone(), cursor, waiter),
-        )
+        let (waiter, pattern) = (self.waiter(ticket), self.pattern(&glob));
+        let prefix = self.prefix.clone();
+        self.behind_all(env, waiter, move |cache, waiter| {
+            cache.scan(pattern, prefix, cursor, waiter)
+        })
     }
 
     #[napi]
@@ -354,11 +389,10 @@ impl NativeCache {
         whole_database: bool,
         strict: Option<bool>,
     ) -> Answer<'env> {
-        answer(
-            env,
-            self.core()
-                .clear(&self.prefix, whole_database, strict, self.waiter(ticket)),
-        )
+        let (waiter, prefix) = (self.waiter(ticket), self.prefix.clone());
+        self.behind_all(env, waiter, move |cache, waiter| {
+            cache.clear(&prefix, whole_database, strict, waiter)
+        })
     }
 
     #[napi]
@@ -386,7 +420,10 @@ impl NativeCache {
         strict: Option<bool>,
     ) -> Answer<'env> {
         let key = key!(self, env, key);
-        answer(env, self.core().ttl(&key, strict, self.waiter(ticket)))
+        let waiter = self.waiter(ticket);
+        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
+            cache.ttl(&key, strict, waiter)
+        })
     }
 
     #[napi]
@@ -403,10 +440,10 @@ impl NativeCache {
             Ttl::Ms(ms) => Some(ms),
             Ttl::Never | Ttl::Default => None,
         };
-        answer(
-            env,
-            self.core().touch(&key, ttl_ms, strict, self.waiter(ticket)),
-        )
+        let waiter = self.waiter(ticket);
+        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
+            cache.touch(&key, ttl_ms, strict, waiter)
+        })
     }
 
     #[napi]
@@ -418,10 +455,10 @@ impl NativeCache {
         strict: Option<bool>,
     ) -> Answer<'env> {
         let key = key!(self, env, key);
-        answer(
-            env,
-            self.core().mark_stale(&key, strict, self.waiter(ticket)),
-        )
+        let waiter = self.waiter(ticket);
+        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
+            cache.mark_stale(&key, strict, waiter)
+        })
     }
 
     #[napi]
@@ -435,10 +472,10 @@ impl NativeCache {
     ) -> Answer<'env> {
         let key = key!(self, env, key);
         let ttl = input::ttl(&ttl)?;
-        answer(
-            env,
-            self.core().increment(&key, by, ttl, self.waiter(ticket)),
-        )
+        let waiter = self.waiter(ticket);
+        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
+            cache.increment(&key, by, ttl, waiter)
+        })
     }
 
     #[napi]
@@ -515,7 +552,10 @@ impl NativeCache {
     ) -> Answer<'env> {
         let key = key!(self, env, key);
         let options = input::load_options(&self.tags, &options)?;
-        answer(env, self.core().load(&key, &options, self.waiter(ticket)))
+        let waiter = self.waiter(ticket);
+        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
+            cache.load(&key, &options, waiter)
+        })
     }
 
     /// Several at once. For each `[kind, value]`, `true` if it waits for somebody else's flight, or `undefined` if its own

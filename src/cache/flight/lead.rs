@@ -118,6 +118,7 @@ impl Cache {
         }
         let (next, tags) = (flight.stage.until(), Arc::clone(&flight.terms.tags));
         let key = Arc::clone(&flight.key);
+        self.table.lock(&key).lead_flight(id, !flight.overwrite);
         if next != NEVER {
             self.watch_flights(next);
         }

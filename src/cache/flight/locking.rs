@@ -4,14 +4,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::Stage;
 use crate::{
     cache::{
         Cache, Key,
         lease::{Attempt, Lease, Pauses, token},
-        read::{Begun, Found, Told},
+        read::Found,
     },
     clock::{self, NEVER},
 };
@@ -110,23 +108,6 @@ impl Cache {
             }
             Some(Found::Stale(_) | Found::Miss(_) | Found::Failed(_)) | None => true,
         }
-    }
-
-    /// What Redis has under `key` now; `None` if it may not be asked.
-    async fn look_again(self: &Arc<Self>, key: &Key) -> Option<Found> {
-        let (sender, found) = oneshot::channel();
-        let told = move |()| -> Told {
-            Box::new(move |_, found| {
-                let _ = sender.send(found);
-            })
-        };
-        match self.begin_past(key, true, (), told) {
-            Begun::Hit(..) | Begun::Unasked(()) => return None,
-            Begun::Joined => (),
-            Begun::Ask(operation) => self.ask(vec![operation]),
-        }
-        self.wake();
-        found.await.ok()
     }
 
     fn is_over(&self, id: u64) -> bool {

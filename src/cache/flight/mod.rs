@@ -246,6 +246,14 @@ impl Cache {
     ) -> Vec<(Option<Outcome>, bool)> {
         let (mut operations, mut started) = (Vec::new(), Vec::new());
         for (key, waiter) in loads {
+            if self.defers(std::slice::from_ref(&key)) {
+                let (asked, options) = (Arc::clone(&key), options.clone());
+                self.in_turn(&[key], waiter, move |cache, waiter| {
+                    cache.load(&asked, &options, waiter)
+                });
+                started.push(Started::Later(true));
+                continue;
+            }
             started.push(match self.start_load(&key, options, waiter) {
                 Started::Reads(id, operation, now) => {
                     operations.extend(operation);
@@ -387,7 +395,7 @@ impl Cache {
     fn join(&self, key: &Key, caller: Caller, options: &LoadOptions) -> Joined {
         let mut flights = self.flights.lock();
         if let Some(id) = flights.by_key.get(key).copied()
-            && self.table.lock(key).is_flight(id)
+            && self.table.lock(key).is_joinable(id)
             && let Some(flight) = flights.by_id.get_mut(&id)
             && !self.tags_changed(&flight.terms.tags, flight.tag_changes)
         {
