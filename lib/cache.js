@@ -88,7 +88,9 @@ class Cache extends Operations {
 
   #close() {
     const handle = this.#handle
-    const closing = operate({ handle, name: 'close', finish: () => undefined }, (own, ticket) => own.close(ticket))
+    const closing = operate({ handle, name: 'close', finish: () => undefined }, (own, ticket) =>
+      own.close(ticket),
+    )
     handle.shared.closed = true
     return closing
   }

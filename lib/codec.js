@@ -5,7 +5,7 @@
  * format knows JSON only and writes exactly what JSON.stringify does. Headers and lengths are the native side's.
  */
 const { types } = require('node:util')
-const { CacheError } = require('./errors.js')
+const { CacheError, messageOf } = require('./errors.js')
 const { KIND } = require('./kinds.js')
 const { encodeRich } = require('./rich.js')
 const { decodeRich } = require('./revive.js')
@@ -57,11 +57,9 @@ function encodeOwn(codec, value) {
   try {
     bytes = codec.encode(value)
   } catch (error) {
-    throw new CacheError(
-      'ERR_CACHE_VALUE',
-      `The codec could not encode the value: ${String(Object(error).message ?? error)}`,
-      { cause: error },
-    )
+    throw new CacheError('ERR_CACHE_VALUE', `The codec could not encode the value: ${messageOf(error)}`, {
+      cause: error,
+    })
   }
   if (!types.isUint8Array(bytes))
     throw new CacheError('ERR_CACHE_VALUE', 'Expected `codec.encode` to return a Buffer')

@@ -5,7 +5,7 @@
  */
 const { Tickets } = require('./completions.js')
 const { deliver } = require('./events.js')
-const { errorOf } = require('./errors.js')
+const { errorOf, messageOf } = require('./errors.js')
 const { Outcomes } = require('./flight.js')
 const native = require('./native.js')
 
@@ -86,10 +86,7 @@ class Environment {
     try {
       onProgress?.({ removed: notice.removed })
     } catch (error) {
-      process.emitWarning(
-        `The onProgress of deletePattern threw: ${String(Object(error).message ?? error)}`,
-        'CacheWarning',
-      )
+      process.emitWarning(`The onProgress of deletePattern threw: ${messageOf(error)}`, 'CacheWarning')
     }
   }
 

@@ -3,10 +3,11 @@
  * One run of a factory: the context it is given, and its outcome, which is kept for the callers of this environment
  * who wait for the same flight. Who waits, and when a flight is over, the native side knows.
  */
+const { performance } = require('node:perf_hooks')
 const v8 = require('node:v8')
 const { checkTags, checkTtl } = require('./calls.js')
 const { checks } = require('./checks.js')
-const { CacheError } = require('./errors.js')
+const { CacheError, messageOf } = require('./errors.js')
 
 /** @typedef {{ error: unknown } | { value: unknown }} Outcome */
 
@@ -90,6 +91,8 @@ const LIMIT = 4_096
 class Outcomes {
   /** @type {Map<number, Outcome>} */
   #kept = new Map()
+  /** Errors that are the answer for a while, and until when. @type {Map<number, { outcome: Outcome, until: number }>} */
+  #remembered = new Map()
   #loads = 0
 
   /** A load waits from now on. */
@@ -105,12 +108,26 @@ class Outcomes {
   /**
    * @param {number} flight
    * @param {Outcome} outcome
+   * @param {number} [ttl] for how long those may ask for it who come later, in ms
    */
-  keep(flight, outcome) {
-    this.#kept.set(flight, outcome)
-    if (this.#kept.size <= LIMIT) return
-    const [oldest] = this.#kept.keys()
-    if (oldest !== undefined) this.#kept.delete(oldest)
+  keep(flight, outcome, ttl = 0) {
+    if (ttl > 0) this.#remember(flight, outcome, ttl)
+    // Nobody waits who could ask.
+    else if (this.#loads > 0) bounded(this.#kept).set(flight, outcome)
+  }
+
+  /**
+   * @param {number} flight
+   * @param {Outcome} outcome
+   * @param {number} ttl
+   */
+  #remember(flight, outcome, ttl) {
+    const now = performance.now()
+    for (const [old, { until }] of this.#remembered) {
+      if (until > now) break
+      this.#remembered.delete(old)
+    }
+    bounded(this.#remembered).set(flight, { outcome, until: now + ttl })
   }
 
   /**
@@ -119,8 +136,20 @@ class Outcomes {
    * @returns {Outcome | undefined} `undefined`: it cannot be had in this environment
    */
   of(flight, clone) {
-    return this.#kept.get(flight) ?? (clone === null ? undefined : v8.deserialize(clone))
+    const own = this.#kept.get(flight) ?? this.#remembered.get(flight)?.outcome
+    return own ?? (clone === null ? undefined : v8.deserialize(clone))
   }
+}
+
+/**
+ * A map with room for one more entry.
+ * @template {Map<number, unknown>} M
+ * @param {M} map
+ */
+function bounded(map) {
+  const [oldest] = map.keys()
+  if (map.size >= LIMIT && oldest !== undefined) map.delete(oldest)
+  return map
 }
 
 /**
@@ -135,26 +164,19 @@ function cloneOf(outcome) {
   }
 }
 
-/** A text for anything, also for what has no way to become one. @param {unknown} value */
-function textOf(value) {
-  try {
-    return String(value)
-  } catch {
-    return 'the factory failed with a value that has no text'
-  }
-}
-
 /** An error with properties that cannot be cloned keeps what matters most. @param {unknown} error */
 function lesserError(error) {
-  const { name, message, code } = /** @type {{ name?: unknown, message?: unknown, code?: unknown }} */ (
-    Object(error)
-  )
-  const lesser = new Error(textOf(message ?? error))
-  if (typeof name === 'string') lesser.name = name
-  return typeof code === 'string' ? Object.assign(lesser, { code }) : lesser
+  const lesser = new Error(messageOf(error))
+  try {
+    const { name, code } = /** @type {{ name?: unknown, code?: unknown }} */ (Object(error))
+    if (typeof name === 'string') lesser.name = name
+    if (typeof code === 'string') Object.assign(lesser, { code })
+  } catch {
+    // What throws when it is looked at keeps its text, if it has one.
+  }
+  return lesser
 }
 
 exports.Flight = Flight
 exports.Outcomes = Outcomes
 exports.cloneOf = cloneOf
-exports.textOf = textOf

@@ -5,7 +5,7 @@
  */
 const { PENDING } = require('./completions.js')
 const { environmentOf } = require('./environment.js')
-const { abortedBy, closedError, errorFrom, errorOf } = require('./errors.js')
+const { abortedBy, closedError, errorFrom, errorOf, messageOf } = require('./errors.js')
 const { deliver } = require('./events.js')
 const { KIND } = require('./kinds.js')
 const { Near, freeze } = require('./near.js')
@@ -108,7 +108,7 @@ class Handle {
   lost(error) {
     this.warn(
       'value-not-decodable',
-      `A stored value could not be decoded and counts as a miss: ${String(Object(error).message ?? error)}`,
+      `A stored value could not be decoded and counts as a miss: ${messageOf(error)}`,
     )
     return LOST
   }
@@ -216,7 +216,8 @@ function traced(operation, began, finish) {
     const about = { kind, waited: ticket.pending }
     try {
       const result = finish(ticket, kind, value)
-      if (told && (result !== PENDING || kind === KIND.STALE)) trace.end(operation, began, { ...about, result })
+      if (told && (result !== PENDING || kind === KIND.STALE))
+        trace.end(operation, began, { ...about, result })
       return result
     } catch (error) {
       if (told) trace.end(operation, began, { ...about, error })

@@ -10,7 +10,8 @@
 const { OPTIONS, checkEntry, checkKey, readCall } = require('./calls.js')
 const { expected } = require('./checks.js')
 const { environmentOf } = require('./environment.js')
-const { Flight, cloneOf, textOf } = require('./flight.js')
+const { messageOf } = require('./errors.js')
+const { Flight, cloneOf } = require('./flight.js')
 const { LOST, PENDING, attempt, operate } = require('./handle.js')
 const { KIND } = require('./kinds.js')
 const { AS } = require('./reads.js')
@@ -247,9 +248,9 @@ function lead(load, [id, age, kind, payload]) {
   load.running = run(load, flight)
   load.running.then(
     (value) => landed(load.handle, id, flight, value),
-    (error) => failed(load.handle, id, error),
+    (error) => failed(load, id, error),
   )
-  return load.served ? undefined : PENDING
+  return PENDING
 }
 
 /**
@@ -275,10 +276,7 @@ function landed(handle, id, flight, value) {
     const { kind, payload } = handle.shared.codec.encode(value)
     over(handle, id, () => handle.native.loaded(id, kind, payload, flight.optionsFor(value)))
   } catch (error) {
-    handle.warn(
-      'value-not-storable',
-      `A factory's value could not be stored: ${String(Object(error).message ?? error)}`,
-    )
+    handle.warn('value-not-storable', `A factory's value could not be stored: ${messageOf(error)}`)
     const outcome = { value }
     environmentOf().outcomes.keep(id, outcome)
     over(handle, id, () => handle.native.loadedUnstorable(id, cloneOf(outcome)))
@@ -286,15 +284,15 @@ function landed(handle, id, flight, value) {
 }
 
 /**
- * @param {Handle} handle
+ * @param {Load} load
  * @param {number} id
  * @param {unknown} error
  */
-function failed(handle, id, error) {
+function failed({ handle, options }, id, error) {
+  const { errorTtl = handle.loader['errorTtl'] ?? 0 } = options
   const outcome = { error }
-  environmentOf().outcomes.keep(id, outcome)
-  const text = textOf(Object(error).message ?? error)
-  over(handle, id, () => handle.native.loadFailed(id, cloneOf(outcome), text))
+  environmentOf().outcomes.keep(id, outcome, errorTtl)
+  over(handle, id, () => handle.native.loadFailed(id, cloneOf(outcome), messageOf(error)))
 }
 
 /**

@@ -16,6 +16,8 @@ const { plain } = require('./reads.js')
 /** How long a lock is leased at a time, and how long one that somebody else holds is waited for, in ms. */
 const DEFAULTS = { ttl: 10_000, wait: 5_000 }
 
+const HELD = Symbol('lock')
+
 /** A lock that is held, and whether it still is. */
 class Held {
   #controller = new AbortController()
@@ -30,6 +32,8 @@ class Held {
     this.handle = handle
     this.key = key
     this.id = id
+    // Who holds nothing but the signal holds the lock.
+    Object.defineProperty(this.#controller.signal, HELD, { value: this })
   }
 
   get signal() {
@@ -60,8 +64,9 @@ class Held {
     this.over = true
     environmentOf().locks.delete(this.id)
     try {
-      return await operate({ handle: this.handle, name: 'release', key: this.key, finish: plain }, (own, ticket) =>
-        own.releaseLock(ticket, this.id),
+      return await operate(
+        { handle: this.handle, name: 'release', key: this.key, finish: plain },
+        (own, ticket) => own.releaseLock(ticket, this.id),
       )
     } catch {
       // What cannot be told to Redis ends there by itself.
@@ -102,8 +107,9 @@ function lock(handle, key, opts) {
   return attempt(() => {
     const { ttl = DEFAULTS.ttl, wait = DEFAULTS.wait, ...call } = readCall(opts, OPTIONS.lock)
     checkKey(key)
-    return operate({ handle, name: 'lock', key, call, finish: locked, discard: unwanted, detail: { key } }, (own, ticket) =>
-      own.lock(ticket, key, ttl, wait),
+    return operate(
+      { handle, name: 'lock', key, call, finish: locked, discard: unwanted, detail: { key } },
+      (own, ticket) => own.lock(ticket, key, ttl, wait),
     )
   })
 }

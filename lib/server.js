@@ -96,7 +96,9 @@ function commands(handle, list, opts) {
  */
 function ping(handle, opts) {
   return attempt(() =>
-    operate({ handle, name: 'ping', call: readCall(opts, OPTIONS.call), finish: plain }, (own, ticket) => own.ping(ticket)),
+    operate({ handle, name: 'ping', call: readCall(opts, OPTIONS.call), finish: plain }, (own, ticket) =>
+      own.ping(ticket),
+    ),
   )
 }
 
@@ -120,8 +122,9 @@ function ready(handle, opts) {
 function settled(handle, opts) {
   return attempt(() => {
     const call = readCall(opts, OPTIONS.wait)
-    return operate({ handle, name: 'settled', call, finish: () => undefined, absent: () => undefined }, (own, ticket) =>
-      own.settled(ticket, call['timeout']),
+    return operate(
+      { handle, name: 'settled', call, finish: () => undefined, absent: () => undefined },
+      (own, ticket) => own.settled(ticket, call['timeout']),
     )
   })
 }

@@ -6,8 +6,8 @@
  */
 const { setImmediate: turn } = require('node:timers/promises')
 const { OPTIONS, checkKey, readCall } = require('./calls.js')
-const { expected, isObject } = require('./checks.js')
-const { abortedBy, closedError } = require('./errors.js')
+const { expected } = require('./checks.js')
+const { abortedBy, closedError, messageOf } = require('./errors.js')
 const { loadMany } = require('./load-many.js')
 const { entriesOf, readEntry } = require('./writes.js')
 
@@ -149,7 +149,7 @@ class Warming {
     try {
       this.onProgress({ ...this.report, failedKeys: [...this.report.failedKeys] })
     } catch (error) {
-      this.handle.warn('listener-threw', `onProgress of warm threw: ${String(Object(error).message ?? error)}`)
+      this.handle.warn('listener-threw', `onProgress of warm threw: ${messageOf(error)}`)
     }
   }
 }

@@ -123,7 +123,9 @@ function remove(handle, key, opts) {
   return attempt(() => {
     const call = readCall(opts, OPTIONS.call)
     checkKey(key)
-    return operate({ handle, name: 'delete', key, call, finish: plain }, (own, ticket) => own.delete(ticket, key, call['strict']))
+    return operate({ handle, name: 'delete', key, call, finish: plain }, (own, ticket) =>
+      own.delete(ticket, key, call['strict']),
+    )
   })
 }
 

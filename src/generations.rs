@@ -3,14 +3,13 @@
 //!
 //! | who | does, under the stripe lock |
 //! |---|---|
-//! | a change (`mutate`) | count the slot up to odd, forget the key's read, flight, deferred write and hold, change L1, count up to even, enqueue the command |
-//! | news of a change elsewhere (`hear`) | the same, but a deferred write stays, and a flight takes it as its stage allows |
+//! | a change (`mutate`) | count the slot up to odd, forget the key's read, flight and hold, change L1, count up to even, enqueue the command |
+//! | news of a change elsewhere (`hear`) | the same, but a flight takes it as its stage allows |
 //! | a read that missed | join the read under way, or become it |
 //! | its reply (`fill`) | only if it is still the read under way: forget it, odd, insert into L1, even |
 //!
 //! So a reply that crosses a change of its key finds its token gone and is not inserted, and Redis sees one key's
-//! changes in the order in which L1 did. A write that has to wait for something (the versions of its tags) is deferred by
-//! the same means: it leaves only if its key was not changed meanwhile. A hold is what is known of a key that has no
+//! changes in the order in which L1 did. A hold is what is known of a key that has no
 //! value of its own, such as that its factory failed: any change ends it. An odd count means that a change is under way.
 //! Evictions and expiry count nothing: the value was true. There are no tombstones.
 
@@ -45,7 +44,6 @@ type ByKey<T> = HashMap<Box<[u8]>, T, RandomState>;
 struct Stripe<R, H> {
     reads: ByKey<Arc<R>>,
     flights: ByKey<Flight>,
-    deferred: ByKey<u64>,
     holds: ByKey<H>,
 }
 
@@ -76,7 +74,6 @@ impl<R, H> Stripe<R, H> {
         Self {
             reads: HashMap::with_hasher(hasher.clone()),
             flights: HashMap::with_hasher(hasher.clone()),
-            deferred: HashMap::with_hasher(hasher.clone()),
             holds: HashMap::with_hasher(hasher.clone()),
         }
     }
@@ -100,7 +97,6 @@ impl<R, H> Stripe<R, H> {
     fn forget(&mut self, key: &[u8]) {
         self.reads.remove(key);
         self.flights.remove(key);
-        self.deferred.remove(key);
         self.holds.remove(key);
     }
 }
@@ -184,7 +180,6 @@ impl<R, H> Generations<R, H> {
             let mut stripe = stripe.lock();
             stripe.reads.retain(|key, _| !matches(key));
             stripe.flights.retain(|key, _| !matches(key));
-            stripe.deferred.retain(|key, _| !matches(key));
             stripe.holds.retain(|key, _| !matches(key));
         }
     }
@@ -290,21 +285,6 @@ impl<R, H> Locked<'_, R, H> {
 }
 
 impl<R, H> Locked<'_, R, H> {
-    /// A write of the key waits under this number.
-    pub fn defer(&mut self, write: u64) {
-        self.stripe.deferred.insert(self.key.into(), write);
-    }
-
-    /// The wait of `write` is over; true if the key was not changed meanwhile.
-    #[must_use]
-    pub fn end_deferral(&mut self, write: u64) -> bool {
-        let current = self.stripe.deferred.get(self.key) == Some(&write);
-        if current {
-            self.stripe.deferred.remove(self.key);
-        }
-        current
-    }
-
     /// What is known of the key beside its value.
     #[must_use]
     pub fn held(&self) -> Option<&H> {
@@ -428,20 +408,6 @@ mod tests {
         table.lock(b"k").begin_flight(1);
         table.lock(b"k").mutate(|| ());
         assert!(!table.lock(b"k").end_flight(1));
-    }
-
-    #[test]
-    fn a_deferred_write_leaves_unless_the_key_changed() {
-        let table = table();
-        table.lock(b"k").defer(1);
-        assert!(table.lock(b"k").end_deferral(1));
-        table.lock(b"k").defer(2);
-        table.lock(b"k").mutate(|| ());
-        assert!(!table.lock(b"k").end_deferral(2));
-        table.lock(b"k").defer(3);
-        table.lock(b"k").defer(4);
-        assert!(!table.lock(b"k").end_deferral(3));
-        assert!(table.lock(b"k").end_deferral(4));
     }
 
     #[test]

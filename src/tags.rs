@@ -88,6 +88,12 @@ impl Mark {
         &self.tag.key
     }
 
+    /// Until when what is known of the tag's version is believed, on `clock::now`.
+    #[must_use]
+    pub fn believed_until(&self) -> u64 {
+        self.tag.known.lock().until
+    }
+
     /// Whether the tag was not changed since, as far as this process knows.
     #[must_use]
     pub fn holds(&self) -> bool {
@@ -205,9 +211,9 @@ impl Tag {
         if is_another {
             self.changes.fetch_add(1, SeqCst);
         }
-        let kept_until = if is_another { 0 } else { known.kept_until };
+        let promised = if is_another { 0 } else { known.kept_until };
         *known = Known {
-            kept_until: kept_until.max(told.kept_until),
+            kept_until: promised.max(told.kept_until),
             ..told
         };
         true

@@ -48,7 +48,9 @@ impl Cache {
     }
 
     fn tell(self: &Arc<Self>, read: &Read, found: &Found) {
-        for told in std::mem::take(&mut *read.told.lock()) {
+        // Not under the lock: they take others, which those who join a read hold.
+        let told = std::mem::take(&mut *read.told.lock());
+        for told in told {
             told(self, found.clone());
         }
     }
@@ -91,6 +93,7 @@ impl Cache {
 
     /// Lets what was read into L1, if the key was not changed since it was asked for, and tells those who wait.
     fn fill(self: &Arc<Self>, read: &Arc<Read>, decoded: Option<Decoded>, marks: Box<[Mark]>) {
+        let held_marks = marks.clone();
         let mut locked = self.table.lock(&read.key);
         let current = locked.end_read(read) && read.era == self.era();
         let entry = match &decoded {
@@ -120,14 +123,15 @@ impl Cache {
         }
         drop(locked);
         let found = match decoded {
-            Some(Decoded::Fresh(stored)) => Found::Hit(stored.into()),
-            Some(Decoded::Stale(stored)) => Found::Stale(stored.into()),
+            Some(Decoded::Fresh(stored)) => Found::Hit(Held::of(stored, held_marks)),
+            Some(Decoded::Stale(stored)) => Found::Stale(Held::of(stored, held_marks)),
             Some(Decoded::Bare(payload)) => Found::Hit(Held {
                 payload,
                 age_ms: 0,
                 spent: bare,
                 is_stale: false,
                 until: NEVER,
+                marks: held_marks,
             }),
             Some(Decoded::Gone) => Found::Miss(true),
             Some(Decoded::Corrupt) => {
@@ -208,6 +212,9 @@ impl Cache {
         let now = clock::now();
         let made = now.saturating_sub(stored.age_ms);
         let most = self.config.l1.as_ref().map_or(0, |l1| l1.ttl_ms);
+        // Where nobody tells of changes, it is believed no longer than its tags are.
+        let believed = marks.iter().map(Mark::believed_until).min();
+        let believed = believed.filter(|_| !self.hears(key)).unwrap_or(NEVER);
         let life_until = match stored.left {
             Left::Forever => NEVER,
             Left::Ms(0) => now.saturating_sub(stored.past_ms),
@@ -216,7 +223,7 @@ impl Cache {
         Entry {
             payload: stored.payload.clone(),
             made,
-            l1_until: now.saturating_add(most).min(life_until),
+            l1_until: now.saturating_add(most).min(life_until).min(believed),
             life_until: Some(life_until),
             link: self.generation_in_use(key),
             era: self.era(),
@@ -225,8 +232,8 @@ impl Cache {
     }
 }
 
-impl From<Stored> for Held {
-    fn from(stored: Stored) -> Self {
+impl Held {
+    fn of(stored: Stored, marks: Box<[Mark]>) -> Self {
         let left = match stored.left {
             Left::Forever => NEVER,
             Left::Ms(left) => (left + stored.stale_ms).saturating_sub(stored.past_ms),
@@ -236,6 +243,7 @@ impl From<Stored> for Held {
             spent: stored.spent(),
             is_stale: stored.left == Left::Ms(0),
             until: clock::now().saturating_add(left),
+            marks,
             payload: stored.payload,
         }
     }

@@ -17,6 +17,7 @@ use crate::{
     entry::{Entry, Payload},
     error::CacheError,
     l2::port::{Failure, Operation, Request},
+    tags::Mark,
 };
 
 /// A value as Redis gave it.
@@ -32,6 +33,16 @@ pub struct Held {
     pub is_stale: bool,
     /// Until when a loader may serve it, on `clock::now`.
     pub until: u64,
+    /// Its tags.
+    pub marks: Box<[Mark]>,
+}
+
+impl Held {
+    /// Whether a loader may serve it at `now`.
+    #[must_use]
+    pub fn is_servable(&self, now: u64) -> bool {
+        now < self.until && self.marks.iter().all(Mark::holds)
+    }
 }
 
 /// What a read of Redis came to.

@@ -3,10 +3,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{
-        AtomicU64,
-        Ordering::{Relaxed, SeqCst},
-    },
+    atomic::Ordering::{Relaxed, SeqCst},
 };
 
 use redis::{Cmd, Value};
@@ -27,9 +24,6 @@ use crate::{
         port::{Failure, Reply},
     },
 };
-
-/// The numbers of deferred writes.
-static DEFERRED: AtomicU64 = AtomicU64::new(1);
 
 /// How long past `l1.ttl` L1 keeps what was written while Redis is away, in ms.
 const AWAY_EXTRA_MS: u64 = 60_000;
@@ -92,7 +86,6 @@ impl Lives {
 
 /// What waits with a write for the versions of its tags.
 struct Parked {
-    number: u64,
     /// How many changes of tags there were when it was asked for.
     tag_changes: u64,
     lives: Lives,
@@ -161,10 +154,10 @@ impl Cache {
     }
 
     /// Sends a value whose key is locked. One whose tags have versions that are not known waits for them, and is not sent
-    /// if its key changes meanwhile.
+    /// if one of them is invalidated meanwhile.
     pub(super) fn send_value(
         self: &Arc<Self>,
-        mut locked: Locked<'_, Read, Hold>,
+        locked: Locked<'_, Read, Hold>,
         write: &Write<'_>,
         lives: Lives,
         only_if: Option<OnlyIf>,
@@ -172,16 +165,15 @@ impl Cache {
     ) {
         if let Some(stamps) = self.stamps(&write.options.tags, lives.in_redis()) {
             self.send_stamped(write, lives, only_if, &stamps, told);
+            drop(locked);
             return;
         }
         let parked = Parked {
-            number: DEFERRED.fetch_add(1, Relaxed),
             tag_changes: self.tags.count(),
             lives,
             only_if,
             told,
         };
-        locked.defer(parked.number);
         self.deferred.begin(write.key);
         drop(locked);
         let (key, payload) = (Arc::clone(write.key), write.payload.clone());
@@ -199,6 +191,8 @@ impl Cache {
         });
     }
 
+    /// Sends what waited for the versions of its tags. What is asked of its key here waits behind it; a read may have
+    /// brought the value from before into L1.
     fn send_parked(
         self: &Arc<Self>,
         parked: Parked,
@@ -206,26 +200,28 @@ impl Cache {
         obtained: Result<Vec<Stamp>, Failure>,
     ) {
         let Parked { only_if, told, .. } = parked;
-        let mut locked = self.table.lock(write.key);
-        let is_current = locked.end_deferral(parked.number);
         let is_valid = !self.tags_changed(&write.options.tags, parked.tag_changes);
+        let mut locked = self.table.lock(write.key);
         match obtained {
-            Ok(stamps) if is_current && is_valid => {
+            Ok(stamps) if is_valid => {
+                if only_if.is_none() {
+                    locked.mutate(|| self.put(write, parked.lives));
+                }
                 self.send_stamped(write, parked.lives, only_if, &stamps, told);
             }
             obtained => {
                 // Neither what was there before nor this is to be found.
-                if is_current && only_if.is_none() {
+                if only_if.is_none() {
                     self.take_back(write.key);
                 }
                 drop(locked);
-                let overtaken = if only_if.is_none() {
+                let nothing = if only_if.is_none() {
                     Value::Okay
                 } else {
                     Value::Nil
                 };
-                let failed = obtained.err().filter(|_| is_current && is_valid);
-                told(self, failed.map_or(Ok(overtaken), Err));
+                let failed = obtained.err().filter(|_| is_valid);
+                told(self, failed.map_or(Ok(nothing), Err));
             }
         }
     }

@@ -488,11 +488,10 @@ impl NativeCache {
         buffers: bool,
     ) -> Answer<'env> {
         let timeout = timeout.map(input::millis);
-        answer(
-            env,
-            self.core()
-                .command(&raw_args(parts)?, timeout, buffers, self.waiter(ticket)),
-        )
+        let parts = raw_args(parts)?;
+        self.behind_all(env, self.waiter(ticket), move |cache, waiter| {
+            cache.command(&parts, timeout, buffers, waiter)
+        })
     }
 
     #[napi]
@@ -506,11 +505,9 @@ impl NativeCache {
     ) -> Answer<'env> {
         let list = list.into_iter().map(raw_args).collect::<Result<Vec<_>>>()?;
         let timeout = timeout.map(input::millis);
-        answer(
-            env,
-            self.core()
-                .commands(&list, timeout, buffers, self.waiter(ticket)),
-        )
+        self.behind_all(env, self.waiter(ticket), move |cache, waiter| {
+            cache.commands(&list, timeout, buffers, waiter)
+        })
     }
 
     #[napi]

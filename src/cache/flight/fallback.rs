@@ -30,6 +30,7 @@ impl Held {
             spent: entry.spent(now),
             is_stale: life <= now,
             until,
+            marks: entry.marks().into(),
         })
     }
 }
@@ -70,11 +71,18 @@ impl Cache {
         if changed || !locked.is_flight(id) {
             return None;
         }
-        let known = flight.stale.clone().filter(|held| now < held.until);
+        let known = flight.stale.clone().filter(|held| held.is_servable(now));
         let held = known.or_else(|| self.standing_in(&flight.key))?;
         let until = now.saturating_add(flight.terms.retry_ms);
         locked.hold(Hold { until, error: None }, |hold| hold.until <= now);
         Some(held)
+    }
+
+    /// A factory has nothing to store in place of what is stale: it is not asked at every turn.
+    pub(super) fn rest_after_nothing(&self, id: u64, flight: &Flight) {
+        if flight.stale.is_some() {
+            self.fall_back(id, flight);
+        }
     }
 
     /// Tells of a failure that its callers do not hear of.
@@ -89,23 +97,51 @@ impl Cache {
             return;
         };
         let now = clock::now();
+        let changed = self.tags_changed(&flight.terms.tags, flight.tag_changes);
         let mut locked = self.table.lock(&flight.key);
-        if locked.is_flight(id) && flight.era == self.era() {
+        if locked.is_flight(id) && flight.era == self.era() && !changed {
             let until = now.saturating_add(ms);
             let error = Some((id, clone.cloned()));
             locked.hold(Hold { until, error }, |hold| hold.until <= now);
         }
     }
 
-    /// Gives `held` to those of a flight who take what is cached; the others stay.
-    pub(super) fn serve_stale(&self, callers: &mut Vec<Caller>, held: &Held) {
-        let take = callers.extract_if(.., |caller| !caller.fresh && !caller.served);
-        let served: Vec<Caller> = take.collect();
+    /// Gives `held` to all of `callers` who take what is cached; the others stay.
+    pub(super) fn serve_all(&self, callers: &mut Vec<Caller>, held: &Held) {
+        let served: Vec<Caller> = callers
+            .extract_if(.., |caller| caller.takes_cached())
+            .collect();
         self.count_stale(held, served.len());
         settle_all(served, |caller| caller.waiter.value(held.payload.clone()));
     }
 
-    fn count_stale(&self, held: &Held, answers: usize) {
+    /// The same in a flight that goes on: who leads, or is to lead since nobody else is there, stays, served.
+    pub(super) fn serve(&self, flight: &mut Flight, held: &Held) {
+        let callers = &mut flight.callers;
+        let leads = |caller: &Caller| {
+            let sink = caller.waiter.sink();
+            sink.is_some_and(|sink| flight.stage.is_led_by(sink, caller.waiter.ticket()))
+        };
+        let stays = if flight.stage.is_reading() {
+            let is_there = callers
+                .iter()
+                .any(|caller| !caller.takes_cached() && caller.lives());
+            let first = || callers.iter().position(Caller::lives);
+            (!is_there).then(first).flatten()
+        } else {
+            callers.iter().position(leads)
+        };
+        if let Some(at) = stays
+            && callers[at].takes_cached()
+        {
+            callers[at].waiter.stale(held.payload.clone());
+            callers[at].served = true;
+            self.count_stale(held, 1);
+        }
+        self.serve_all(callers, held);
+    }
+
+    pub(super) fn count_stale(&self, held: &Held, answers: usize) {
         if held.is_stale {
             self.counters
                 .stale_served
@@ -122,44 +158,29 @@ impl Cache {
         flight.overwrite = true;
         flight.stale = Some(held.clone());
         let rests = self.rest_of(&flight.key).is_some();
-        let at_once = rests || flight.terms.factory_soft_ms.is_none();
-        match flight.stage {
-            Stage::Reading { .. } => {
-                let fresh = flight.callers.iter().any(|caller| caller.fresh);
-                if rests && !fresh {
-                    drop(flights);
-                    if let Some(mut flight) = self.end_flight(id) {
-                        self.serve_stale(&mut flight.callers, held);
-                        settle_all(flight.callers, |_| Outcome::Undefined);
-                    }
-                    return;
-                }
-                if at_once {
-                    self.serve_and_keep_one(&mut flight.callers, held);
-                    flight.behind = !fresh;
-                }
+        let at_once = rests || flight.serves_stale();
+        if flight.stage.is_reading() {
+            if rests && !flight.callers.iter().any(|caller| caller.fresh) {
+                let ended = self.end(&mut flights, id);
                 drop(flights);
-                self.lead(id, true);
+                self.serve_ended(ended, held);
+                return;
             }
-            Stage::Running { soft_until, .. } if at_once || soft_until == 0 => {
-                self.serve_stale(&mut flight.callers, held);
-                flight.behind = true;
+            if at_once {
+                self.serve(flight, held);
             }
-            Stage::Running { .. } | Stage::Late => (),
+            drop(flights);
+            self.lead(id, true);
+        } else if at_once {
+            self.serve(flight, held);
         }
     }
 
-    /// Gives everyone `held`; one of them stays, served, to run the factory.
-    pub(super) fn serve_and_keep_one(&self, callers: &mut Vec<Caller>, held: &Held) {
-        let takes = |caller: &Caller| !caller.fresh && !caller.served;
-        let lives = |caller: &Caller| caller.waiter.sink().is_some_and(|sink| sink.alive());
-        let is_there = callers.iter().any(|caller| !takes(caller) && lives(caller));
-        if !is_there && let Some(first) = callers.iter_mut().find(|caller| lives(caller)) {
-            first.waiter.stale(held.payload.clone());
-            first.served = true;
-            self.count_stale(held, 1);
+    fn serve_ended(&self, ended: Option<Flight>, held: &Held) {
+        if let Some(mut flight) = ended {
+            self.serve_all(&mut flight.callers, held);
+            settle_all(flight.callers, |_| Outcome::Undefined);
         }
-        self.serve_stale(callers, held);
     }
 
     /// `factorySoftTimeout` is over: what is stale is served, and the factory goes on behind.
@@ -173,12 +194,12 @@ impl Cache {
         };
         // Passed: what Redis still has to say is served when it comes.
         *soft_until = 0;
-        let stale = flight.stale.clone();
-        let stale = stale.or_else(|| self.standing_in(&flight.key));
+        let known = flight.stale.clone();
+        let known = known.filter(|held| held.is_servable(clock::now()));
+        let stale = known.or_else(|| self.standing_in(&flight.key));
         let stale = stale.filter(|_| self.table.lock(&flight.key).is_flight(id));
         if let Some(held) = stale {
-            flight.behind = true;
-            self.serve_stale(&mut flight.callers, &held);
+            self.serve(flight, &held);
             flight.stale = Some(held);
         }
     }

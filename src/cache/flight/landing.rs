@@ -30,6 +30,7 @@ impl Cache {
         };
         self.count_load(&flight, LoadResult::Ok);
         if skip {
+            self.rest_after_nothing(id, &flight);
             let _ = self.table.lock(&flight.key).end_flight(id);
         } else {
             let lock = std::mem::take(&mut flight.lock);
@@ -114,6 +115,7 @@ impl Cache {
     pub fn loaded_nothing(&self, id: u64) {
         if let Some(flight) = self.end_load(id) {
             self.count_load(&flight, LoadResult::Ok);
+            self.rest_after_nothing(id, &flight);
             let _ = self.table.lock(&flight.key).end_flight(id);
             settle_all(flight.callers, |_| Outcome::Undefined);
         }
@@ -140,7 +142,7 @@ impl Cache {
         let is_news = matches!(flight.stage, Stage::Running { .. });
         let stale = is_news.then(|| self.fall_back(id, &flight)).flatten();
         if let Some(held) = &stale {
-            self.serve_stale(&mut flight.callers, held);
+            self.serve_all(&mut flight.callers, held);
             self.warn_of_stale(reason);
         } else if is_news {
             self.keep_error(id, &flight, clone);

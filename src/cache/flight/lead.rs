@@ -83,8 +83,7 @@ impl Cache {
         if !flight.stage.is_reading() {
             return None;
         }
-        let lives = |caller: &Caller| caller.waiter.sink().is_some_and(|sink| sink.alive());
-        flight.callers.retain(lives);
+        flight.callers.retain(Caller::lives);
         let waits = flight.callers.iter().position(|caller| !caller.served);
         let at = waits.unwrap_or(0);
         let leader = flight
@@ -92,8 +91,7 @@ impl Cache {
             .get(at)
             .and_then(|caller| caller.waiter.sink().map(Arc::clone));
         let Some(leader) = leader else {
-            drop(flights);
-            self.end_flight(id);
+            self.end(&mut flights, id);
             return None;
         };
         let until = flight.terms.factory_timeout;
@@ -111,11 +109,9 @@ impl Cache {
             .clone()
             .or_else(|| self.standing_in(&flight.key));
         let stale = stale.filter(|_| !is_fresh);
+        // Redis holds what is stale under the key, as far as is known.
+        flight.overwrite |= stale.as_ref().is_some_and(|held| held.is_stale);
         tell(&flight.callers[at].waiter, &stale);
-        if flight.callers[at].served {
-            flight.callers.remove(at).waiter.forget();
-            flight.behind = true;
-        }
         let (next, tags) = (flight.stage.until(), Arc::clone(&flight.terms.tags));
         let key = Arc::clone(&flight.key);
         self.table.lock(&key).lead_flight(id, !flight.overwrite);
@@ -189,7 +185,7 @@ impl Cache {
         let ms = flight.terms.factory_timeout.unwrap_or_default().as_millis();
         let text = format!("the factory took longer than factoryTimeout ({ms} ms)");
         if let Some(held) = &stale {
-            self.serve_stale(&mut flight.callers, held);
+            self.serve_all(&mut flight.callers, held);
             self.warn_of_stale(&text);
         }
         self.counters.loads.count(match stale {
@@ -201,23 +197,35 @@ impl Cache {
     }
 
     /// Frees the key of a flight whose factory goes on, if it is `due`; gives the flight as it was, with its callers.
-    pub(super) fn make_late(&self, id: u64, due: impl Fn(&Stage) -> bool) -> Option<Flight> {
+    fn make_late(&self, id: u64, due: impl Fn(&Stage) -> bool) -> Option<Flight> {
         let mut flights = self.flights.lock();
-        let flight = flights
-            .by_id
-            .get_mut(&id)
-            .filter(|flight| due(&flight.stage))?;
-        let late = Flight {
-            stage: Stage::Late,
-            callers: Vec::new(),
-            key: Arc::clone(&flight.key),
-            terms: flight.terms.clone(),
-            lock: Lock::default(),
-            stale: flight.stale.clone(),
-            ..*flight
-        };
-        let was = std::mem::replace(flight, late);
+        let flight = flights.by_id.get_mut(&id)?;
+        let was = flight.make_late(due)?;
         flights.free(id);
         Some(was)
+    }
+}
+
+impl Flight {
+    /// Leaves only what the late value of a factory needs, if somebody leads and it is `due`; gives what was.
+    pub(super) fn make_late(&mut self, due: impl Fn(&Stage) -> bool) -> Option<Self> {
+        let Stage::Running { leader, .. } = &self.stage else {
+            return None;
+        };
+        if !due(&self.stage) {
+            return None;
+        }
+        let late = Self {
+            stage: Stage::Late {
+                leader: Arc::clone(leader),
+            },
+            callers: Vec::new(),
+            key: Arc::clone(&self.key),
+            terms: self.terms.clone(),
+            stale: None,
+            lock: Lock::default(),
+            ..*self
+        };
+        Some(std::mem::replace(self, late))
     }
 }

@@ -4,18 +4,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Caller, Flight, Stage};
+use super::{Caller, Stage};
 use crate::cache::{
     Cache,
     outcome::{Notice, Sink},
 };
-
-impl Flight {
-    /// Whether nobody has any use for its value.
-    fn is_unwanted(&self) -> bool {
-        self.callers.is_empty() && !self.behind
-    }
-}
 
 impl Cache {
     /// The caller of `ticket` no longer waits; `leads` if it runs the factory. When nobody waits any more, the factory is
@@ -40,56 +33,65 @@ impl Cache {
         }
     }
 
-    fn abandon(&self, id: u64) {
-        let leader = match self
-            .flights
-            .lock()
+    /// Ends a flight that nobody wants, or frees its key and tells its factory.
+    pub(super) fn abandon(&self, id: u64) {
+        let mut flights = self.flights.lock();
+        let Some(flight) = flights
             .by_id
-            .get(&id)
-            .map(|flight| &flight.stage)
-        {
-            Some(Stage::Running { leader, .. }) => Some(Arc::clone(leader)),
-            Some(Stage::Reading { .. } | Stage::Late) | None => None,
+            .get_mut(&id)
+            .filter(|flight| flight.is_unwanted())
+        else {
+            return;
         };
-        match leader {
-            Some(leader) => {
-                self.make_late(id, |_| true);
-                let body = json!({ "cache": self.id, "type": "abandoned", "flight": id });
-                leader.notice(Notice::Event, body.to_string());
+        let was = flight.make_late(|_| true);
+        let ended = match &was {
+            Some(_) => {
+                flights.free(id);
+                None
             }
-            None => drop(self.end_flight(id)),
+            None => self.end(&mut flights, id),
+        };
+        drop(flights);
+        if let Some(Stage::Running { leader, .. }) = was.as_ref().map(|flight| &flight.stage) {
+            let body = json!({ "cache": self.id, "type": "abandoned", "flight": id });
+            leader.notice(Notice::Event, body.to_string());
         }
+        drop((was, ended));
     }
 
-    /// An environment ended: its callers are gone, and flights that it led go to other callers.
+    /// An environment ended: its callers are gone, what it led goes to other callers, and nothing comes of its late
+    /// factories.
     pub fn environment_ended(self: &Arc<Self>, sink: &Arc<dyn Sink>) {
         self.drop_locks_of(sink);
-        let mut orphans = Vec::new();
-        {
-            let mut flights = self.flights.lock();
-            for (id, flight) in &mut flights.by_id {
-                let gone = flight.callers.extract_if(.., |caller| {
-                    caller
-                        .waiter
-                        .sink()
-                        .is_some_and(|own| Arc::ptr_eq(own, sink))
-                });
-                gone.for_each(|caller| caller.waiter.forget());
-                let led = matches!(&flight.stage, Stage::Running { leader, .. } if Arc::ptr_eq(leader, sink));
-                if led {
+        let (mut led, mut unwanted, mut late) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, flight) in &mut self.flights.lock().by_id {
+            let is_own = |caller: &Caller| {
+                caller
+                    .waiter
+                    .sink()
+                    .is_some_and(|own| Arc::ptr_eq(own, sink))
+            };
+            let gone = flight.callers.extract_if(.., |caller| is_own(caller));
+            gone.for_each(|caller| caller.waiter.forget());
+            match &flight.stage {
+                Stage::Running { leader, .. } if Arc::ptr_eq(leader, sink) => {
                     flight.stage = Stage::open();
+                    led.push(*id);
                 }
-                if led || flight.is_unwanted() {
-                    orphans.push((*id, led));
+                Stage::Late { leader } if Arc::ptr_eq(leader, sink) => late.push(*id),
+                Stage::Reading { .. } | Stage::Running { .. } | Stage::Late { .. } => {
+                    unwanted.extend(flight.is_unwanted().then_some(*id));
                 }
             }
         }
-        for (id, led) in orphans {
-            if led {
-                self.lead(id, false);
-            } else {
-                self.abandon(id);
-            }
+        for id in led {
+            self.lead(id, false);
+        }
+        for id in unwanted {
+            self.abandon(id);
+        }
+        for id in late {
+            self.end_flight(id);
         }
     }
 }

@@ -83,7 +83,10 @@ impl Cache {
                     return self.is_still_missing(id, key).await.then_some(Some(lease));
                 }
                 Ok(Attempt::Held(left)) => left,
-                Err(_) => return Some(None),
+                Err(failure) => {
+                    self.drop_doubtful(lock, &token, &failure);
+                    return Some(None);
+                }
             };
             let now = clock::now();
             if now >= until {
@@ -93,7 +96,9 @@ impl Cache {
                 tokio::select! { () = change.0 => (), () = change.1 => () }
             };
             pauses.wait(left.min(until - now), changed).await;
-            if !self.is_wanted(id) || !self.is_still_missing(id, key).await {
+            // Whoever wanted it may be gone, one by one, without a word.
+            self.abandon(id);
+            if self.is_over(id) || !self.is_still_missing(id, key).await {
                 return None;
             }
         }
@@ -112,13 +117,6 @@ impl Cache {
 
     fn is_over(&self, id: u64) -> bool {
         !self.flights.lock().by_id.contains_key(&id)
-    }
-
-    /// Whether somebody still wants the value of a flight, be it only to renew what he has.
-    fn is_wanted(&self, id: u64) -> bool {
-        let flights = self.flights.lock();
-        let flight = flights.by_id.get(&id);
-        flight.is_some_and(|flight| !flight.callers.is_empty())
     }
 
     /// The lease of a flight was taken, or cannot be: somebody leads.

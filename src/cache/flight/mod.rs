@@ -5,19 +5,21 @@
 //! | stage | ends by | then |
 //! |---|---|---|
 //! | reading (with `lock`: until the lease is ours) | Redis (or L1) has it | everyone gets it; who wants it fresh: running |
-//! | | Redis has it, past its life | everyone gets that, unless `factorySoftTimeout` says to wait; running, behind |
+//! | | Redis has it, past its life | everyone gets that, unless `factorySoftTimeout` says to wait; running |
 //! | | a miss, or no answer | running: the first caller whose environment lives is told to lead |
 //! | | `l2SoftTimeout` | L1's unverified value, else running; who answers first then, Redis or the factory, serves everyone |
 //! | running | the factory's value, nothing, or its error | everyone gets that, for an error a stale value if there is one; a value is stored if neither the key nor a tag was changed meanwhile |
 //! | | Redis has it after all | everyone gets that; what the factory makes is dropped |
-//! | | `factorySoftTimeout`, and there is a stale value | everyone gets that; running, behind |
+//! | | `factorySoftTimeout`, and there is a stale value | everyone gets that; running |
 //! | | `factoryTimeout` | everyone gets a stale value, or `ERR_CACHE_FACTORY_TIMEOUT`; late |
 //! | | the last caller left | the factory's signal is aborted; late |
 //! | | the leader's environment ended | running, with another leader, or over |
 //! | late | the factory's outcome | stored, if nothing newer was |
 //!
-//! A flight is *behind* once its callers were served something older: nobody waits, and it goes on all the same. After a
-//! failure that a stale value made up for, the key rests for `retryAfter`: a [`Hold`] in the generation table.
+//! A caller who leads, or is to lead, and was given something older stays in the flight, *served*: his ticket ends with
+//! it. So a flight without callers is one that nobody wants, and whoever leaves without having heard that he leads hands
+//! the lead on. After a failure that a stale value made up for, the key rests for `retryAfter`: a [`Hold`] in the
+//! generation table.
 
 mod fallback;
 mod landing;
@@ -108,8 +110,6 @@ struct Flight {
     terms: Terms,
     /// What the factory is to replace, and what stands in for it should it fail.
     stale: Option<Held>,
-    /// Nobody waits for it, and it goes on all the same.
-    behind: bool,
     lock: Lock,
 }
 
@@ -148,7 +148,8 @@ enum Stage {
         /// When `factoryTimeout` is over.
         until: u64,
     },
-    Late,
+    /// Nobody waits any more. Whose factory it is, as long as that may come to an end.
+    Late { leader: Arc<dyn Sink> },
 }
 
 impl Stage {
@@ -167,7 +168,7 @@ impl Stage {
             Self::Running {
                 until, soft_until, ..
             } => (*until).min(if *soft_until == 0 { NEVER } else { *soft_until }),
-            Self::Late => NEVER,
+            Self::Late { .. } => NEVER,
         }
     }
 
@@ -177,6 +178,30 @@ impl Stage {
 
     fn is_led_by(&self, sink: &Arc<dyn Sink>, by: u32) -> bool {
         matches!(self, Self::Running { leader, ticket, .. } if *ticket == by && Arc::ptr_eq(leader, sink))
+    }
+}
+
+impl Flight {
+    /// Whether nobody has any use for its value.
+    fn is_unwanted(&self) -> bool {
+        self.callers.is_empty() && !matches!(self.stage, Stage::Late { .. })
+    }
+
+    /// Whether callers get what is stale rather than wait for the factory.
+    fn serves_stale(&self) -> bool {
+        let waited_out = matches!(self.stage, Stage::Running { soft_until: 0, .. });
+        waited_out || self.terms.factory_soft_ms.is_none()
+    }
+}
+
+impl Caller {
+    /// Whether it waits, and takes what is cached.
+    fn takes_cached(&self) -> bool {
+        !self.fresh && !self.served
+    }
+
+    fn lives(&self) -> bool {
+        self.waiter.sink().is_some_and(|sink| sink.alive())
     }
 }
 
@@ -204,7 +229,7 @@ enum Joined {
     Other,
     /// Somebody else's that is reading, which will not do.
     Reading(u64),
-    /// Somebody else's that only renews what others were given.
+    /// Somebody else's; those who come meanwhile are given this.
     Behind(Held),
 }
 
@@ -317,7 +342,7 @@ impl Cache {
         waiter: Waiter,
         stale: Option<Held>,
     ) -> Started {
-        let now = stale.map(|held| self.hit_stale(held));
+        let now = stale.clone().map(|held| self.hit_stale(held));
         let served = now.is_some() || options.behind;
         let caller = Caller {
             strict: !served && self.strict(options.strict.or(self.config.loader.strict)),
@@ -325,7 +350,7 @@ impl Cache {
             served,
             waiter,
         };
-        let id = match self.join(key, caller, options) {
+        let id = match self.join(key, caller, options, stale) {
             Joined::Own(id) => id,
             Joined::Other if served => {
                 let now = now.map(|payload| Outcome::Value(payload, As::Value));
@@ -333,7 +358,7 @@ impl Cache {
             }
             Joined::Other => return Started::Later(false),
             Joined::Behind(held) => {
-                self.counters.stale_served.fetch_add(1, Relaxed);
+                self.count_stale(&held, 1);
                 return Started::Now(Outcome::Value(held.payload, As::Value));
             }
             Joined::Reading(id) => {
@@ -392,7 +417,13 @@ impl Cache {
 
     /// Joins the flight of the key, or begins one and gives its id: then it is this caller's to go on. Nobody joins a flight
     /// whose key or tags were changed since it began: its value may be from before the change.
-    fn join(&self, key: &Key, caller: Caller, options: &LoadOptions) -> Joined {
+    fn join(
+        &self,
+        key: &Key,
+        caller: Caller,
+        options: &LoadOptions,
+        stale: Option<Held>,
+    ) -> Joined {
         let mut flights = self.flights.lock();
         if let Some(id) = flights.by_key.get(key).copied()
             && self.table.lock(key).is_joinable(id)
@@ -410,8 +441,7 @@ impl Cache {
             era: self.era(),
             tag_changes: self.tags.count(),
             terms: self.terms(options),
-            stale: None,
-            behind: false,
+            stale,
             lock: if options.lock.unwrap_or(self.config.loader.lock) {
                 Lock::Wanted
             } else {
@@ -429,11 +459,9 @@ impl Cache {
             caller.waiter.forget();
             return Joined::Other;
         }
-        let stale = flight
-            .stale
-            .as_ref()
-            .filter(|_| flight.behind && !caller.fresh);
-        if let Some(held) = stale.filter(|held| clock::now() < held.until) {
+        let stale = flight.stale.as_ref();
+        let stale = stale.filter(|_| flight.serves_stale() && !caller.fresh);
+        if let Some(held) = stale.filter(|held| held.is_servable(clock::now())) {
             caller.waiter.forget();
             return Joined::Behind(held.clone());
         }
@@ -456,7 +484,12 @@ impl Cache {
 
     /// Ends a flight whose value, if it has one, is not to be stored.
     fn end_flight(&self, id: u64) -> Option<Flight> {
-        let flight = self.flights.lock().end(id)?;
+        self.end(&mut self.flights.lock(), id)
+    }
+
+    /// The same with the flights locked: nobody joins it in between.
+    fn end(&self, flights: &mut Flights, id: u64) -> Option<Flight> {
+        let flight = flights.end(id)?;
         let _ = self.table.lock(&flight.key).end_flight(id);
         Some(flight)
     }

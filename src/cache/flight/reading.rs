@@ -83,16 +83,19 @@ impl Cache {
 
     /// Redis does not answer: ends a flight with what L1 holds, verified or not, if it holds anything and that will do.
     fn serve_unverified(&self, id: u64, key: &Key) -> bool {
-        let will_not_do = |caller: &Caller| caller.fresh || caller.served;
-        let will_do = |flight: &Flight| !flight.callers.iter().any(will_not_do);
-        if !self.flights.lock().by_id.get(&id).is_some_and(will_do) {
+        let mut flights = self.flights.lock();
+        let will_do = |flight: &Flight| flight.callers.iter().all(Caller::takes_cached);
+        if !flights.by_id.get(&id).is_some_and(will_do) {
             return false;
         }
-        let held = self.unverified(key);
-        if let Some(payload) = &held {
-            self.settle_flight(id, |caller| caller.waiter.value(payload.clone()));
-        }
-        held.is_some()
+        let Some(payload) = self.unverified(key) else {
+            return false;
+        };
+        let ended = self.end(&mut flights, id);
+        drop(flights);
+        let callers = ended.map(|flight| flight.callers).unwrap_or_default();
+        settle_all(callers, |caller| caller.waiter.value(payload.clone()));
+        true
     }
 
     /// What Redis said to a flight.
@@ -135,25 +138,19 @@ impl Cache {
             return;
         };
         let is_due = flight.terms.eager.is_some_and(|share| held.spent >= share);
-        if is_due && self.rest_of(&flight.key).is_none() {
+        let renews = is_due && self.rest_of(&flight.key).is_none();
+        if renews || flight.callers.iter().any(|caller| caller.fresh) {
             flight.overwrite = true;
-            flight.stale = Some(held.clone());
-            self.serve_and_keep_one(&mut flight.callers, held);
-            flight.behind = !flight.stage.is_reading();
+            flight.stale = renews.then(|| held.clone());
+            self.serve(flight, held);
             drop(flights);
             self.lead(id, true);
             return;
         }
-        let taken = flight.callers.extract_if(.., |caller| !caller.fresh);
-        let taken: Vec<Caller> = taken.collect();
-        let goes_on = !flight.callers.is_empty();
+        let ended = self.end(&mut flights, id);
         drop(flights);
-        if goes_on {
-            self.lead(id, true);
-        } else {
-            self.end_flight(id);
-        }
-        settle_all(taken, |caller| caller.waiter.value(held.payload.clone()));
+        let callers = ended.map(|flight| flight.callers).unwrap_or_default();
+        settle_all(callers, |caller| caller.waiter.value(held.payload.clone()));
     }
 
     /// Whether the factory of a flight was called before Redis answered.

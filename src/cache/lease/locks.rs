@@ -9,6 +9,7 @@ use std::{
             Ordering::{Relaxed, SeqCst},
         },
     },
+    time::Duration,
 };
 
 use futures_util::future::join_all;
@@ -26,6 +27,8 @@ use crate::{
     l2::port::Failure,
 };
 
+/// How long `close` waits for locks to be released.
+const RELEASE: Duration = Duration::from_millis(250);
 /// Numbers are unique in the process.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -121,17 +124,21 @@ impl Cache {
                 let body = json!({ "cache": cache, "type": "lock-lost", "lock": id });
                 told.notice(Notice::Event, body.to_string());
             };
-            let left = match self.take_lease(lock, &token, ttl_ms, lost).await? {
-                Attempt::Taken(lease) => {
-                    let fence = lease.fence();
-                    // Else it is dropped, and so released: nobody is there who could.
-                    if sink.alive() {
-                        self.locks.held.lock().insert(id, (lease, sink));
+            let attempt = self.take_lease(lock, &token, ttl_ms, lost).await;
+            let left =
+                match attempt.inspect_err(|failure| self.drop_doubtful(lock, &token, failure))? {
+                    Attempt::Taken(lease) => {
+                        let fence = lease.fence();
+                        let owned = (lease, Arc::clone(&sink));
+                        self.locks.held.lock().insert(id, owned);
+                        // Nobody is there any more who could release it.
+                        if !sink.alive() {
+                            self.drop_lock(id);
+                        }
+                        return Ok(Some((id, fence)));
                     }
-                    return Ok(Some((id, fence)));
-                }
-                Attempt::Held(left) => left,
-            };
+                    Attempt::Held(left) => left,
+                };
             let now = clock::now();
             if now >= until || !sink.alive() {
                 return Ok(None);
@@ -190,7 +197,7 @@ impl Cache {
         let released = held.into_values().map(|(lease, _)| lease.release());
         let released = join_all(released.collect::<Vec<_>>());
         async move {
-            let _ = released.await;
+            let _ = tokio::time::timeout(RELEASE, released).await;
         }
     }
 

@@ -36,13 +36,13 @@ use crate::{
     clock,
     l2::{
         commands,
-        port::{Failure, Request},
+        port::{Failure, Request, once},
     },
 };
 
 /// What the key of a lease begins with, after the namespace.
 const LOCK: &[u8] = b"~lock:";
-/// A renewal that was not answered is tried again after this share of the lease's life.
+/// A renewal that was not answered is tried again after this part of the lease's life.
 const TRY_SHARE: u64 = 10;
 const TRY_MIN_MS: u64 = 20;
 
@@ -80,8 +80,7 @@ impl Lease {
 
     /// Gives it another life, from now on; false if it is lost.
     async fn extend(held: Arc<Held>, ttl_ms: u64) -> Result<bool, Failure> {
-        held.ttl_ms.store(ttl_ms, Relaxed);
-        let extended = held.renew().await;
+        let extended = held.renew(ttl_ms).await;
         held.changed.notify_one();
         extended
     }
@@ -135,20 +134,26 @@ impl Held {
         ended
     }
 
-    async fn renew(&self) -> Result<bool, Failure> {
+    /// Whether it ends by itself: without Redis it does not.
+    fn is_timed(&self) -> bool {
+        self.cache.upgrade().is_none_or(|cache| cache.l2.is_some())
+    }
+
+    async fn renew(&self, ttl_ms: u64) -> Result<bool, Failure> {
         let Some(cache) = self.cache.upgrade() else {
             return Ok(false);
         };
         if cache.l2.is_none() || self.over.load(SeqCst) {
             return Ok(!self.over.load(SeqCst));
         }
-        let (asked, ttl_ms) = (clock::now(), self.ttl_ms.load(Relaxed));
+        let asked = clock::now();
         let cmd = commands::extend_lease(&self.key, &self.token, ttl_ms);
         let reply = cache
             .call(Request::Write(cmd, vec![Arc::clone(&self.key)]))
             .await?;
         let ours = commands::integer(&reply) == Some(1);
         if ours {
+            self.ttl_ms.store(ttl_ms, Relaxed);
             self.until.store(asked.saturating_add(ttl_ms), SeqCst);
         } else {
             self.over.store(true, SeqCst);
@@ -159,27 +164,28 @@ impl Held {
 
 /// Renews a lease until it is over; `lost` is told if that is not by its owner. Ends with its cache.
 async fn keep(held: Arc<Held>, lost: impl FnOnce() + Send) {
-    let mut pause = held.ttl_ms.load(Relaxed) / 2;
-    loop {
+    let mut tried = false;
+    while !held.over.load(SeqCst) {
+        let (ttl_ms, until) = (held.ttl_ms.load(Relaxed), held.until.load(SeqCst));
+        let left = until.saturating_sub(clock::now());
+        if left == 0 && held.is_timed() {
+            break;
+        }
+        let share = if tried { TRY_SHARE } else { 2 };
+        let pause = (ttl_ms / share).max(TRY_MIN_MS);
+        let pause = if held.is_timed() {
+            pause.min(left)
+        } else {
+            pause
+        };
         tokio::select! {
             () = sleep(Duration::from_millis(pause)) => (),
-            () = held.changed.notified() => {
-                if held.over.load(SeqCst) {
-                    return;
-                }
-                pause = held.ttl_ms.load(Relaxed) / 2;
-                continue;
-            }
+            // Released, or given another life.
+            () = held.changed.notified() => continue,
         }
-        let ttl_ms = held.ttl_ms.load(Relaxed);
-        match held.renew().await {
-            Ok(true) => pause = ttl_ms / 2,
-            Ok(false) => break,
-            Err(_) if clock::now() >= held.until.load(SeqCst) => break,
-            Err(_) => {
-                let left = held.until.load(SeqCst).saturating_sub(clock::now());
-                pause = (ttl_ms / TRY_SHARE).max(TRY_MIN_MS).min(left);
-            }
+        match held.renew(ttl_ms).await {
+            Ok(ours) => tried = !ours,
+            Err(_) => tried = true,
         }
     }
     if !held.released.load(SeqCst) {
@@ -233,6 +239,18 @@ impl Cache {
         });
         self.runtime.spawn(keep(Arc::clone(&held), lost));
         Ok(Attempt::Taken(Lease(held)))
+    }
+}
+
+impl Cache {
+    /// Ends a lease that may have been given though no answer came.
+    pub(super) fn drop_doubtful(self: &Arc<Self>, key: &Key, token: &str, failure: &Failure) {
+        if failure.ambiguous() {
+            let end = commands::end_lease(key, token);
+            let request = Request::Write(end, vec![Arc::clone(key)]);
+            self.submit(request, self.deadline(), once(|_| ()));
+            self.wake();
+        }
     }
 }
 

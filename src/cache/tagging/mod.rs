@@ -4,13 +4,16 @@
 
 mod versions;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
 
 use bytes::Bytes;
 
 pub(super) use self::versions::Questions;
 use self::versions::{Answer, Answers};
-use super::{Cache, Key, Outcome, Waiter, many::All};
+use super::{Cache, Key, Outcome, Waiter, invalidate::number, many::All};
 use crate::{
     clock::{self, NEVER},
     entry::wire::Stamp,
@@ -22,6 +25,9 @@ use crate::{
     resilience::gate::Kind,
     tags::{Known, Mark, Tag},
 };
+
+/// How long a version lives that was made only to be told of; who uses it gives it another life.
+const RENEWED_MS: u64 = 3_600_000;
 
 /// What becomes of an entry by its tags.
 pub(super) enum Verdict {
@@ -158,16 +164,36 @@ impl Cache {
                 all.done(strict.then(|| self.failed(&Failure::Unavailable, b"")));
                 continue;
             }
-            let all = Arc::clone(&all);
-            let told = move |cache: &Arc<Self>, reply: Reply| {
-                let failure = reply.err().filter(|_| strict);
-                all.done(failure.map(|failure| cache.failed(&failure, b"")));
+            let (all, asked) = (Arc::clone(&all), tags.clone());
+            let told = move |cache: &Arc<Self>, reply: Reply| match reply {
+                Ok(value) if number(&value) < asked.len() => cache.renew_versions(&asked, &all),
+                Ok(_) => all.done(None),
+                Err(failure) => all.done(strict.then(|| cache.failed(&failure, b""))),
             };
             self.send_write(&tags, commands::unlink(&tags), Box::new(told));
         }
         // Once more: a version that was asked for in between is the one that goes.
         change();
         all.now()
+    }
+
+    /// Gives tags another version where it is not known which of them had one: the end of what is not there is told to
+    /// nobody, and somebody may be making a value that is to carry it.
+    fn renew_versions(self: &Arc<Self>, tags: &[Key], all: &Arc<All>) {
+        let each = Arc::new(AtomicUsize::new(tags.len()));
+        for tag in tags {
+            let version = fastrand::u64(1..).to_string();
+            let set = commands::set(tag, version.as_bytes(), Some(RENEWED_MS), None);
+            let (each, all) = (Arc::clone(&each), Arc::clone(all));
+            let told = move |_: &Arc<Self>, _: Reply| {
+                if each.fetch_sub(1, SeqCst) == 1 {
+                    all.done(None);
+                }
+            };
+            self.send_write(std::slice::from_ref(tag), set, Box::new(told));
+            self.tags.change(tag);
+        }
+        self.wake();
     }
 }
 

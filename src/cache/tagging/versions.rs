@@ -106,14 +106,9 @@ impl Cache {
             Arc::clone(tag),
             self.generation_in_use(&tag.key),
         );
-        // One that is known to be kept has only to be read again.
-        let keep_until = keep_until.filter(|until| tag.kept_until() < *until);
         let Some(keep_until) = keep_until else {
             let request = Request::Get(Arc::clone(&tag.key));
-            let settle = once(move |reply| {
-                let kept_until = tag.kept_until();
-                cache.learn(&tag, &asked, link, &version_of(reply), kept_until);
-            });
+            let settle = once(move |reply| cache.learn(&tag, &asked, link, &version_of(reply), 0));
             return self.submit(request, deadline, settle);
         };
         self.unlink_if_journaled(&tag.key);
@@ -136,6 +131,12 @@ impl Cache {
             life.saturating_mul(KEPT_LIVES).max(KEPT_MS)
         });
         let kept_until = ttl_ms.map_or(NEVER, |ms| clock::now().saturating_add(ms));
+        // One that is known to be kept has only to be read again, if it still is.
+        if tag.kept_until() >= until
+            && let Some(version) = version_of(self.call(Request::Get(Arc::clone(key))).await)?
+        {
+            return Ok((version, 0));
+        }
         let write = |cmd| Request::Write(cmd, vec![Arc::clone(key)]);
         for _ in 0..TRIES {
             let version = fastrand::u64(1..);
