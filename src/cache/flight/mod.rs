@@ -51,6 +51,7 @@ use crate::{
     entry::Payload,
     l2::port::{Failure, Operation},
     resilience::patience::Rule,
+    tags::Mark,
 };
 
 /// The options of `getOrSet` that matter here; what is absent is as the cache has it.
@@ -185,6 +186,12 @@ impl Flight {
     /// Whether nobody has any use for its value.
     fn is_unwanted(&self) -> bool {
         self.callers.is_empty() && !matches!(self.stage, Stage::Late { .. })
+    }
+
+    /// Whether what it is to replace lost a tag, which its value may carry too.
+    fn is_outdated(&self) -> bool {
+        let stale = self.stale.as_ref();
+        stale.is_some_and(|held| !held.marks.iter().all(Mark::holds))
     }
 
     /// Whether callers get what is stale rather than wait for the factory.
@@ -429,6 +436,7 @@ impl Cache {
             && self.table.lock(key).is_joinable(id)
             && let Some(flight) = flights.by_id.get_mut(&id)
             && !self.tags_changed(&flight.terms.tags, flight.tag_changes)
+            && !flight.is_outdated()
         {
             return self.join_flight(id, flight, caller);
         }
