@@ -16,15 +16,25 @@ use super::{Cache, Key, Outcome, Waiter};
 /// An operation that waits.
 type Step = Box<dyn FnOnce(&Arc<Cache>) + Send>;
 
-/// The keys with deferred writes: how many each has, and what waits behind them.
+/// What waits at a key.
+#[derive(Default)]
+struct Queue {
+    /// Deferred writes of the key, and operations on several keys whose turn has come here.
+    ahead: usize,
+    steps: VecDeque<Step>,
+    /// A step is being carried out.
+    running: bool,
+}
+
+/// The keys at which something waits.
 #[derive(Default)]
 pub(super) struct Deferred {
-    keys: Mutex<HashMap<Key, (usize, VecDeque<Step>)>>,
+    queues: Mutex<HashMap<Key, Queue>>,
     /// Seen without the lock, so that an operation costs nothing as long as nothing is deferred.
     count: AtomicUsize,
 }
 
-/// An operation that waits for several keys.
+/// An operation that waits for the keys it is about.
 struct Turn {
     keys: Vec<Key>,
     /// Keys at which its turn has not come.
@@ -33,48 +43,83 @@ struct Turn {
 }
 
 impl Deferred {
-    /// A write of `key`, or something behind one, is deferred.
+    /// A write of `key` is deferred.
     pub(super) fn begin(&self, key: &Key) {
-        let mut keys = self.keys.lock();
-        keys.entry(Arc::clone(key)).or_default().0 += 1;
-        self.count.store(keys.len(), SeqCst);
+        let mut queues = self.queues.lock();
+        queues.entry(Arc::clone(key)).or_default().ahead += 1;
+        self.count.store(queues.len(), SeqCst);
     }
 
-    /// Whether a write of the key is deferred.
+    fn is_idle(&self) -> bool {
+        self.count.load(SeqCst) == 0
+    }
+
     fn has(&self, key: &[u8]) -> bool {
-        self.count.load(SeqCst) > 0 && self.keys.lock().contains_key(key)
+        !self.is_idle() && self.queues.lock().contains_key(key)
     }
 
-    /// The keys that have deferred writes.
+    /// Whether an operation waits at the key: what L1 holds may be from before it.
+    fn is_awaited(&self, key: &[u8]) -> bool {
+        let waits = |queue: &Queue| !queue.steps.is_empty() || queue.running;
+        !self.is_idle() && self.queues.lock().get(key).is_some_and(waits)
+    }
+
     fn keys(&self) -> Vec<Key> {
-        if self.count.load(SeqCst) == 0 {
+        if self.is_idle() {
             return Vec::new();
         }
-        self.keys.lock().keys().map(Arc::clone).collect()
+        self.queues.lock().keys().map(Arc::clone).collect()
     }
 
-    /// Adds a step behind the key's deferred write, or gives it back if there is none.
-    fn push(&self, key: &[u8], step: Step) -> Option<Step> {
-        match self.keys.lock().get_mut(key) {
-            Some((_, steps)) => {
-                steps.push_back(step);
-                None
+    /// Lines up for all keys at once, so that no two operations wait for each other. At how many of them its turn has come.
+    fn line_up(&self, turn: &Arc<Turn>) -> usize {
+        let mut queues = self.queues.lock();
+        let mut come = 0;
+        for key in &turn.keys {
+            if let Some(queue) = queues.get_mut(key) {
+                let (turn, own) = (Arc::clone(turn), Arc::clone(key));
+                let arrive = move |cache: &Arc<Cache>| {
+                    cache.deferred.begin(&own);
+                    cache.arrive(&turn, 1);
+                };
+                queue.steps.push_back(Box::new(arrive));
+            } else {
+                queues.entry(Arc::clone(key)).or_default().ahead += 1;
+                come += 1;
             }
-            None => Some(step),
+        }
+        self.count.store(queues.len(), SeqCst);
+        come
+    }
+
+    /// What was ahead at `key` is over.
+    fn end(&self, key: &Key) {
+        if let Some(queue) = self.queues.lock().get_mut(key) {
+            queue.ahead -= 1;
         }
     }
 
-    /// A deferred write of `key` is over; with the last one what waited behind it goes on.
-    fn end(&self, key: &Key) -> VecDeque<Step> {
-        let mut keys = self.keys.lock();
-        let Some((count, _)) = keys.get_mut(key) else {
-            return VecDeque::new();
-        };
-        *count -= 1;
-        let is_last = *count == 0;
-        let steps = is_last.then(|| keys.remove(key)).flatten();
-        self.count.store(keys.len(), SeqCst);
-        steps.map(|(_, steps)| steps).unwrap_or_default()
+    /// The next step at `key`, if its turn has come and nobody is at it.
+    fn next(&self, key: &Key) -> Option<Step> {
+        let mut queues = self.queues.lock();
+        let queue = queues.get_mut(key)?;
+        if queue.running || queue.ahead > 0 {
+            return None;
+        }
+        let step = queue.steps.pop_front();
+        if step.is_some() {
+            queue.running = true;
+        } else {
+            queues.remove(key);
+        }
+        self.count.store(queues.len(), SeqCst);
+        step
+    }
+
+    fn done(&self, key: &Key) {
+        if let Some(queue) = self.queues.lock().get_mut(key) {
+            queue.running = false;
+        }
     }
 }
 
@@ -89,6 +134,12 @@ impl Cache {
     #[must_use]
     pub fn deferred_keys(&self) -> Vec<Key> {
         self.deferred.keys()
+    }
+
+    /// Whether an operation on the key waits: then those that come later wait behind it, hits in L1 too.
+    #[must_use]
+    pub fn is_awaited(&self, key: &[u8]) -> bool {
+        self.deferred.is_awaited(key)
     }
 
     /// Carries out `operation` behind the deferred writes of `keys`; what is asked of them later waits behind it.
@@ -113,20 +164,14 @@ impl Cache {
             keys,
             step: Mutex::new(Some(Box::new(step))),
         });
-        for key in &turn.keys {
-            let (turn, own) = (Arc::clone(&turn), Arc::clone(key));
-            let arrive: Step = Box::new(move |cache| cache.arrive(&turn, &own));
-            if let Some(arrive) = self.deferred.push(key, arrive) {
-                arrive(self);
-            }
-        }
+        let come = self.deferred.line_up(&turn);
+        self.arrive(&turn, come);
         None
     }
 
-    /// The turn of an operation has come at one of its keys; at the last of them it is carried out.
-    fn arrive(self: &Arc<Self>, turn: &Turn, key: &Key) {
-        self.deferred.begin(key);
-        if turn.missing.fetch_sub(1, SeqCst) > 1 {
+    /// The turn of an operation has come at so many more of its keys; with the last of them it is carried out.
+    fn arrive(self: &Arc<Self>, turn: &Turn, come: usize) {
+        if come == 0 || turn.missing.fetch_sub(come, SeqCst) > come {
             return;
         }
         let step = turn.step.lock().take();
@@ -139,13 +184,12 @@ impl Cache {
         self.wake();
     }
 
-    /// A deferred write of `key` is over: what waited behind it goes on, in order.
+    /// What was ahead at `key` is over: what waited behind it goes on, in order.
     pub(super) fn go_on(self: &Arc<Self>, key: &Key) {
-        for step in self.deferred.end(key) {
-            // One of them may have been deferred in its turn.
-            if let Some(step) = self.deferred.push(key, step) {
-                step(self);
-            }
+        self.deferred.end(key);
+        while let Some(step) = self.deferred.next(key) {
+            step(self);
+            self.deferred.done(key);
         }
     }
 }

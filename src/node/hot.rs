@@ -168,7 +168,8 @@ impl Hot {
         } else {
             0
         };
-        let Some(entry) = self.cache.hit(key) else {
+        let hit = self.cache.hit(key);
+        let Some(entry) = hit.filter(|_| !self.cache.is_awaited(key)) else {
             self.tell(MISS, 0);
             return ptr::null_mut();
         };
