@@ -15,6 +15,8 @@ const CHAPTERS = [
   'patterns',
   'counters',
   'loading',
+  'staleness',
+  'tags',
   'refusals',
   'views',
 ]

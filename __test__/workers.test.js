@@ -83,6 +83,46 @@ test('one factory runs for all threads, and its value and its error reach them',
   }
 })
 
+for (const [kind, tiers] of Object.entries({ 'in memory': {}, 'with Redis': { locks: true } })) {
+  test(`ten thousand callers in eight threads run one factory, and get its value, ${kind}`, async (t) => {
+    const redis = tiers.locks && { redis: server.url, namespace: 'stampede' }
+    const options = { name: `stampede ${kind}`, ...redis }
+    const [threads, callers] = [8, 1_250]
+    /** How many threads have asked, and how often a factory ran. */
+    const counters = new Int32Array(new SharedArrayBuffer(8))
+    const source = `
+      const { setImmediate: turn } = require('node:timers/promises')
+      const { parentPort, workerData } = require('node:worker_threads')
+      const { Cache } = require(workerData.root)
+      const { callers, counters, lock, threads } = workerData
+      const cache = new Cache(workerData.options)
+      const make = async () => {
+        Atomics.add(counters, 1, 1)
+        while (Atomics.load(counters, 0) < threads) await turn()
+        return { made: [1, 2n, 'three'], at: new Date(0) }
+      }
+      async function main() {
+        await cache.ready()
+        const asked = Array.from({ length: callers }, () => cache.getOrSet('key', make, { lock }))
+        Atomics.add(counters, 0, 1)
+        const values = await Promise.all(asked)
+        const right = values.filter(({ made, at }) => made.join() === '1,2,three' && at.getTime() === 0)
+        parentPort.postMessage({ right: right.length, objects: new Set(values).size })
+      }
+      main()`
+    const cache = openCache(t, options)
+    const workerData = { root, options, callers, counters, lock: tiers.locks, threads }
+    const workers = Array.from({ length: threads }, () => new Worker(source, { eval: true, workerData }))
+    t.after(() => Promise.all(workers.map((worker) => worker.terminate())))
+    const answers = workers.map((worker) => eventOf(worker, 'message', { timeout: 30_000 }))
+    const all = await Promise.all(answers)
+    // Each caller has its own copy.
+    assert.deepEqual(all, Array(threads).fill({ right: callers, objects: callers }))
+    assert.equal(Atomics.load(counters, 1), 1)
+    assert.equal(cache.stats().stampedesPrevented, threads * callers - 1)
+  })
+}
+
 test('a leader whose thread is terminated hands the flight to a caller that waits', async (t) => {
   const options = { name: 'leaders', namespace: 'leaders' }
   const cache = openCache(t, options)

@@ -6,6 +6,7 @@ const { environmentOf } = require('./environment.js')
 const { CacheError, errorFrom } = require('./errors.js')
 const { checks, describe, refused } = require('./checks.js')
 const { Handle, operate } = require('./handle.js')
+const { dropLocks } = require('./locks.js')
 const { createLog } = require('./logger.js')
 const native = require('./native.js')
 const { readCacheOptions } = require('./options.js')
@@ -92,6 +93,7 @@ class Cache extends Operations {
       own.close(ticket),
     )
     handle.shared.closed = true
+    dropLocks(handle.shared)
     return closing
   }
 }

@@ -37,6 +37,8 @@ const SLOT_MASK = 2 ** SLOT_BITS - 1
 /** Numbers stay small integers of V8. */
 const USES = 2 ** 6
 
+const nothing = () => {}
+
 /** @type {Finish} */
 const ignore = () => undefined
 
@@ -146,7 +148,8 @@ class Tickets {
   keep(ticket, signal, leave) {
     if (ticket.answered) return
     ticket.pending = true
-    this.#hold ??= setInterval(() => {}, 2 ** 31 - 1)
+    // No closure of this function: it would keep the first ticket, and its result, for ever.
+    this.#hold ??= setInterval(nothing, 2 ** 31 - 1)
     if (this.#pending++ === 0) this.#hold.ref()
     if (signal === undefined) return
     // A factory may abort its own caller before it returns.

@@ -12,7 +12,7 @@ const native = require('./native.js')
 /** @typedef {import('./handle.js').Shared} Shared */
 /** @typedef {import('./flight.js').Flight} Flight */
 /** @typedef {import('./boundary').NativeCache} NativeCache */
-/** @typedef {{ id: number, handle: { native: NativeCache }, lost(): void }} Held */
+/** @typedef {{ id: number, handle: { native: NativeCache, shared: Shared }, over: boolean, lost(): void }} Held */
 /** @typedef {{ cache: number, type: string, ticket?: number, flight?: number, lock?: number, removed?: number, error?: any } & Record<string, unknown>} Event */
 /** @typedef {{ cache: number, ask: number, type: 'retry' | 'credentials', attempt?: number }} Ask */
 

@@ -92,6 +92,22 @@ function locked(ticket, _kind, [id, fence]) {
   }
 }
 
+/**
+ * A cache was closed. With its last handle all of its locks are released already; of one that others go on with, those that
+ * were taken here.
+ * @param {import('./handle.js').Shared} shared
+ */
+function dropLocks(shared) {
+  const { locks } = environmentOf()
+  for (const [id, ref] of locks) {
+    const held = ref.deref()
+    if (held?.handle.shared !== shared) continue
+    held.over = true
+    locks.delete(id)
+    shared.native.dropLock(id)
+  }
+}
+
 /** @type {Finish} Nobody is there any more who could hold it. */
 function unwanted(ticket, _kind, value) {
   return Array.isArray(value) ? ticket.handle.native.dropLock(value[0]) : undefined
@@ -130,5 +146,6 @@ async function withLock(handle, key, opts, body) {
   }
 }
 
+exports.dropLocks = dropLocks
 exports.lock = lock
 exports.withLock = withLock

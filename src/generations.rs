@@ -305,9 +305,11 @@ impl<R, H> Locked<'_, R, H> {
         holds.insert(self.key.into(), hold);
     }
 
-    /// The key has a value again.
-    pub fn release_hold(&mut self) {
-        self.stripe.holds.remove(self.key);
+    /// The key has a value again: its hold goes if it `ends` by that.
+    pub fn release_hold(&mut self, ends: impl Fn(&H) -> bool) {
+        if self.held().is_some_and(ends) {
+            self.stripe.holds.remove(self.key);
+        }
     }
 }
 

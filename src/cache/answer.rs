@@ -8,6 +8,7 @@ use redis::Value;
 
 use super::{
     Cache, Key,
+    flight::Hold,
     read::{Found, Held, Read},
     tagging::Verdict,
 };
@@ -105,7 +106,7 @@ impl Cache {
         };
         let bare = entry.as_ref().map_or(0, |entry| entry.spent(clock::now()));
         if matches!(decoded, Some(Decoded::Fresh(_) | Decoded::Bare(_))) && current {
-            locked.release_hold();
+            locked.release_hold(Hold::ends_by_value);
         }
         if let Some(l1) = self
             .l1

@@ -88,7 +88,7 @@ impl Cache {
     }
 
     /// Reads under way may be from before what was missed, and so may all that L1 holds: the next read of each key asks
-    /// Redis, and L1 answers only if that fails.
+    /// Redis, and L1 answers only if that fails. Who waits for a change looks for himself: Redis may be gone.
     fn missed_changes(&self, link: Option<&Link>) {
         self.table.forget(|_| true);
         match (link, &self.l2) {
@@ -100,6 +100,7 @@ impl Cache {
             }
             (None, None) => (),
         }
+        self.waits.tell_all();
         self.tell_invalidated("all");
     }
 

@@ -246,6 +246,7 @@ impl Cache {
     /// Drains what is in flight for at most a second and closes the link for good. Idempotent.
     pub fn close(self: &Arc<Self>, waiter: Waiter) -> Option<Outcome> {
         let first = !self.closed.swap(true, Ordering::SeqCst);
+        self.waits.tell_all();
         let Some(l2) = &self.l2 else {
             if first {
                 self.notices.closed();

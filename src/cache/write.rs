@@ -67,6 +67,19 @@ pub struct WriteOptions {
     pub tags: Arc<[Key]>,
     /// Whether L1 keeps it only if there is room.
     pub gentle: bool,
+    /// The versions of tags under which its making began, as far as they are known: under others it is not stored.
+    pub made_under: Arc<[Stamp]>,
+}
+
+impl WriteOptions {
+    /// Whether a tag has another version now than when the value began to be made: it was invalidated meanwhile.
+    fn is_outdated(&self, stamps: &[Stamp]) -> bool {
+        let is_other = |stamp: &Stamp| {
+            let mut before = self.made_under.iter();
+            before.any(|was| was.name == stamp.name && was.version != stamp.version)
+        };
+        stamps.iter().any(is_other)
+    }
 }
 
 /// The lives of a value in both tiers, after one draw of jitter.
@@ -164,6 +177,10 @@ impl Cache {
         told: Told,
     ) {
         if let Some(stamps) = self.stamps(&write.options.tags, lives.in_redis()) {
+            if write.options.is_outdated(&stamps) {
+                drop(locked);
+                return told(self, Ok(Value::Nil));
+            }
             self.send_stamped(write, lives, only_if, &stamps, told);
             drop(locked);
             return;
@@ -203,7 +220,7 @@ impl Cache {
         let is_valid = !self.tags_changed(&write.options.tags, parked.tag_changes);
         let mut locked = self.table.lock(write.key);
         match obtained {
-            Ok(stamps) if is_valid => {
+            Ok(stamps) if is_valid && !write.options.is_outdated(&stamps) => {
                 if only_if.is_none() {
                     locked.mutate(|| self.put(write, parked.lives));
                 }

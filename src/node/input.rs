@@ -146,6 +146,7 @@ pub fn write_options(tags_prefix: &str, options: Option<&Object<'_>>) -> Result<
         strict: property(options, "strict")?,
         tags: tags(tags_prefix, options)?,
         gentle: property(options, "gentle")?.unwrap_or(false),
+        made_under: Arc::default(),
     })
 }
 

@@ -74,7 +74,12 @@ impl Cache {
         let known = flight.stale.clone().filter(|held| held.is_servable(now));
         let held = known.or_else(|| self.standing_in(&flight.key))?;
         let until = now.saturating_add(flight.terms.retry_ms);
-        locked.hold(Hold { until, error: None }, |hold| hold.until <= now);
+        let rest = Hold {
+            until,
+            error: None,
+            is_early: !held.is_stale,
+        };
+        locked.hold(rest, |hold| hold.until <= now);
         Some(held)
     }
 
@@ -102,7 +107,12 @@ impl Cache {
         if locked.is_flight(id) && flight.era == self.era() && !changed {
             let until = now.saturating_add(ms);
             let error = Some((id, clone.cloned()));
-            locked.hold(Hold { until, error }, |hold| hold.until <= now);
+            let hold = Hold {
+                until,
+                error,
+                is_early: false,
+            };
+            locked.hold(hold, |hold| hold.until <= now);
         }
     }
 

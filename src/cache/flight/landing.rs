@@ -62,6 +62,7 @@ impl Cache {
             l1_ttl: options.l1_ttl.or(loader.l1_ttl_ms),
             stale_for: options.stale_for.or(loader.stale_for_ms),
             jitter: options.jitter.or(loader.jitter),
+            made_under: Arc::clone(&flight.made_under),
             ..options.clone()
         };
         let write = Write {
@@ -141,16 +142,16 @@ impl Cache {
         };
         let is_news = matches!(flight.stage, Stage::Running { .. });
         let stale = is_news.then(|| self.fall_back(id, &flight)).flatten();
+        let result = stale
+            .as_ref()
+            .map_or(LoadResult::Error, |_| LoadResult::Stale);
+        self.count_load(&flight, result);
         if let Some(held) = &stale {
             self.serve_all(&mut flight.callers, held);
             self.warn_of_stale(reason);
         } else if is_news {
             self.keep_error(id, &flight, clone);
         }
-        let result = stale
-            .as_ref()
-            .map_or(LoadResult::Error, |_| LoadResult::Stale);
-        self.count_load(&flight, result);
         let _ = self.table.lock(&flight.key).end_flight(id);
         settle_all(flight.callers, |_| {
             Outcome::FactoryFailed(id, clone.cloned())

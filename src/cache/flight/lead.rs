@@ -119,15 +119,20 @@ impl Cache {
             self.watch_flights(next);
         }
         drop(flights);
-        self.prepare_tags(&key, &tags);
+        self.prepare_tags(id, &key, &tags);
         Some(Lead { stale })
     }
 
     /// Asks for the versions under which the value will be stored while it is being made.
-    fn prepare_tags(self: &Arc<Self>, key: &Key, tags: &[Key]) {
+    fn prepare_tags(self: &Arc<Self>, id: u64, key: &Key, tags: &[Key]) {
         if !tags.is_empty() && self.stores(key) {
             let life_ms = self.config.loader.ttl_ms.unwrap_or(self.config.l2.ttl_ms);
-            self.obtain(tags, life_ms, |_, _| ());
+            self.obtain(tags, life_ms, move |cache, obtained| {
+                let mut flights = cache.flights.lock();
+                if let (Ok(stamps), Some(flight)) = (obtained, flights.by_id.get_mut(&id)) {
+                    flight.made_under = stamps.into();
+                }
+            });
         }
     }
 
@@ -182,16 +187,17 @@ impl Cache {
             return;
         };
         let stale = self.fall_back(id, &flight);
+        // Before anybody hears of it, so that who does finds it counted.
+        self.counters.loads.count(match stale {
+            Some(_) => LoadResult::Stale,
+            None => LoadResult::Timeout,
+        });
         let ms = flight.terms.factory_timeout.unwrap_or_default().as_millis();
         let text = format!("the factory took longer than factoryTimeout ({ms} ms)");
         if let Some(held) = &stale {
             self.serve_all(&mut flight.callers, held);
             self.warn_of_stale(&text);
         }
-        self.counters.loads.count(match stale {
-            Some(_) => LoadResult::Stale,
-            None => LoadResult::Timeout,
-        });
         let error = CacheError::new(Code::FactoryTimeout, text).key(self.shown(&flight.key));
         settle_all(flight.callers, |_| Outcome::Error(error.clone()));
     }
@@ -222,6 +228,7 @@ impl Flight {
             callers: Vec::new(),
             key: Arc::clone(&self.key),
             terms: self.terms.clone(),
+            made_under: Arc::clone(&self.made_under),
             stale: None,
             lock: Lock::default(),
             ..*self

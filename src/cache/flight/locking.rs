@@ -64,6 +64,16 @@ impl Cache {
         true
     }
 
+    /// Redis did not answer a flight in time: whoever leads does not wait for it once more.
+    pub(super) fn forgo_lease(&self, id: u64) {
+        let mut flights = self.flights.lock();
+        if let Some(flight) = flights.by_id.get_mut(&id)
+            && matches!(flight.lock, Lock::Wanted)
+        {
+            flight.lock = Lock::Unwanted;
+        }
+    }
+
     /// The lease, or `Some(None)` if it cannot be had; `None` if the flight is over meanwhile.
     async fn seek_lease(
         self: &Arc<Self>,
@@ -83,10 +93,7 @@ impl Cache {
                     return self.is_still_missing(id, key).await.then_some(Some(lease));
                 }
                 Ok(Attempt::Held(left)) => left,
-                Err(failure) => {
-                    self.drop_doubtful(lock, &token, &failure);
-                    return Some(None);
-                }
+                Err(_) => return Some(None),
             };
             let now = clock::now();
             if now >= until {

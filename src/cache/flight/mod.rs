@@ -48,7 +48,7 @@ use super::{
 };
 use crate::{
     clock::{self, NEVER},
-    entry::Payload,
+    entry::{Payload, wire::Stamp},
     l2::port::{Failure, Operation},
     resilience::patience::Rule,
     tags::Mark,
@@ -87,6 +87,15 @@ pub struct Hold {
     until: u64,
     /// Its error, if that is the answer meanwhile: the number of the flight, and a clone.
     error: Option<(u64, Option<Bytes>)>,
+    /// It had a value that was to be renewed before its end: that Redis has one is no news.
+    is_early: bool,
+}
+
+impl Hold {
+    /// Whether a value that Redis has ends it.
+    pub(super) const fn ends_by_value(&self) -> bool {
+        !self.is_early
+    }
 }
 
 /// The flights of a cache.
@@ -109,6 +118,8 @@ struct Flight {
     /// How many changes of tags there were when it began.
     tag_changes: u64,
     terms: Terms,
+    /// The versions of its tags when its factory was called, once they are known.
+    made_under: Arc<[Stamp]>,
     /// What the factory is to replace, and what stands in for it should it fail.
     stale: Option<Held>,
     lock: Lock,
@@ -449,6 +460,7 @@ impl Cache {
             era: self.era(),
             tag_changes: self.tags.count(),
             terms: self.terms(options),
+            made_under: Arc::default(),
             stale,
             lock: if options.lock.unwrap_or(self.config.loader.lock) {
                 Lock::Wanted

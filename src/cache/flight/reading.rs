@@ -115,6 +115,9 @@ impl Cache {
             }
             Found::Failed(_) if self.is_running(id) => (),
             Found::Failed(failure) => {
+                if failure.ambiguous() {
+                    self.forgo_lease(id);
+                }
                 self.refuse_strict(id, &failure);
                 let key = self
                     .flights

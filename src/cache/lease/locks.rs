@@ -92,6 +92,7 @@ impl Cache {
             let until = clock::now().saturating_add(wait_ms);
             let outcome = match cache.wait_for_lease(&lock, ttl_ms, until, &waiter).await {
                 Ok(Some((id, fence))) => Outcome::Locked(id, fence),
+                Ok(None) | Err(_) if cache.is_closed() => Outcome::Error(Self::closed_error()),
                 Ok(None) => {
                     let text = format!("somebody else holds the lock, and did for {wait_ms} ms");
                     Outcome::Error(CacheError::new(Code::Locked, text).key(cache.shown(&key)))
@@ -124,27 +125,30 @@ impl Cache {
                 let body = json!({ "cache": cache, "type": "lock-lost", "lock": id });
                 told.notice(Notice::Event, body.to_string());
             };
-            let attempt = self.take_lease(lock, &token, ttl_ms, lost).await;
-            let left =
-                match attempt.inspect_err(|failure| self.drop_doubtful(lock, &token, failure))? {
-                    Attempt::Taken(lease) => {
-                        let fence = lease.fence();
-                        let owned = (lease, Arc::clone(&sink));
-                        self.locks.held.lock().insert(id, owned);
-                        // Nobody is there any more who could release it.
-                        if !sink.alive() {
-                            self.drop_lock(id);
-                        }
-                        return Ok(Some((id, fence)));
-                    }
-                    Attempt::Held(left) => left,
-                };
+            let left = match self.take_lease(lock, &token, ttl_ms, lost).await? {
+                Attempt::Taken(lease) => {
+                    let fence = lease.fence();
+                    return Ok(self.hold(id, lease, sink).then_some((id, fence)));
+                }
+                Attempt::Held(left) => left,
+            };
             let now = clock::now();
-            if now >= until || !sink.alive() {
+            if now >= until || !sink.alive() || self.is_closed() {
                 return Ok(None);
             }
             pauses.wait(left.min(until - now), change).await;
         }
+    }
+
+    /// Keeps a lease for its owner. If that or the cache has ended, it is dropped, and so released: under the lock that whoever
+    /// drops the leases then takes after that.
+    fn hold(&self, id: u64, lease: Lease, owner: Arc<dyn Sink>) -> bool {
+        let mut held = self.locks.held.lock();
+        let is_there = owner.alive() && !self.is_closed();
+        if is_there {
+            held.insert(id, (lease, owner));
+        }
+        is_there
     }
 
     /// Gives a lock another life of `ttl_ms` from now on; false if it is lost.

@@ -8,25 +8,25 @@
 //! | | a renewal that finds another token, or none | lost: its owner is told |
 //! | | no renewal answered before its life was over | lost |
 //! | lost | dropped | nothing |
+//! | taken or released, with no answer | Redis answers again | the key is deleted as with `release` |
 //!
 //! Without Redis configured the leases of a cache are its own: they hold within the process, and are never lost.
 
+mod held;
 mod locks;
 mod waiting;
 
 use std::{
     sync::{
-        Arc, Weak,
-        atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Relaxed, SeqCst},
-        },
+        Arc,
+        atomic::Ordering::{Relaxed, SeqCst},
     },
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::sleep};
+use tokio::time::sleep;
 
+use self::held::{Held, keep};
 pub(super) use self::{
     locks::Locks,
     waiting::{Pauses, Waits},
@@ -36,33 +36,19 @@ use crate::{
     clock,
     l2::{
         commands,
-        port::{Failure, Request, once},
+        port::{Failure, Request},
     },
 };
 
 /// What the key of a lease begins with, after the namespace.
 const LOCK: &[u8] = b"~lock:";
-/// A renewal that was not answered is tried again after this part of the lease's life.
-const TRY_SHARE: u64 = 10;
-const TRY_MIN_MS: u64 = 20;
+/// For how long at least, and how often, Redis is told to end a lease that is nobody's: what it has not read yet may be carried
+/// out much later.
+const BEHIND_MS: u64 = 60_000;
+const BEHIND_PAUSE: Duration = Duration::from_millis(200);
 
 /// A lease that is held. Released when dropped.
 pub(super) struct Lease(Arc<Held>);
-
-struct Held {
-    cache: Weak<Cache>,
-    key: Key,
-    token: String,
-    fence: u64,
-    ttl_ms: AtomicU64,
-    /// Until when it is ours for certain, on `clock::now`.
-    until: AtomicU64,
-    /// It is not ours any more.
-    over: AtomicBool,
-    /// Its owner gave it back.
-    released: AtomicBool,
-    changed: Notify,
-}
 
 /// What an attempt to take a lease came to.
 pub(super) enum Attempt {
@@ -80,7 +66,11 @@ impl Lease {
 
     /// Gives it another life, from now on; false if it is lost.
     async fn extend(held: Arc<Held>, ttl_ms: u64) -> Result<bool, Failure> {
-        let extended = held.renew(ttl_ms).await;
+        let before = held.ttl_ms.swap(ttl_ms, Relaxed);
+        let extended = held.renew().await;
+        if extended.is_err() {
+            held.ttl_ms.store(before, Relaxed);
+        }
         held.changed.notify_one();
         extended
     }
@@ -103,94 +93,13 @@ impl Drop for Lease {
             return;
         }
         if let Some(cache) = held.cache.upgrade() {
+            cache.background.fetch_add(1, SeqCst);
+            let ending = Arc::clone(&cache);
             cache.runtime.spawn(async move {
                 let _ = held.end().await;
+                ending.finished_one();
             });
         }
-    }
-}
-
-impl Held {
-    /// Takes it out of Redis, once; whether it was ours.
-    async fn end(&self) -> Result<bool, Failure> {
-        self.released.store(true, SeqCst);
-        if self.over.swap(true, SeqCst) {
-            return Ok(false);
-        }
-        self.changed.notify_one();
-        let Some(cache) = self.cache.upgrade() else {
-            return Ok(false);
-        };
-        let ended = if cache.l2.is_none() {
-            Ok(cache.locks.end_here(&self.key, &self.token))
-        } else {
-            let cmd = commands::end_lease(&self.key, &self.token);
-            let reply = cache
-                .call(Request::Write(cmd, vec![Arc::clone(&self.key)]))
-                .await;
-            reply.map(|value| commands::integer(&value) == Some(1))
-        };
-        cache.waits.tell(&self.key);
-        ended
-    }
-
-    /// Whether it ends by itself: without Redis it does not.
-    fn is_timed(&self) -> bool {
-        self.cache.upgrade().is_none_or(|cache| cache.l2.is_some())
-    }
-
-    async fn renew(&self, ttl_ms: u64) -> Result<bool, Failure> {
-        let Some(cache) = self.cache.upgrade() else {
-            return Ok(false);
-        };
-        if cache.l2.is_none() || self.over.load(SeqCst) {
-            return Ok(!self.over.load(SeqCst));
-        }
-        let asked = clock::now();
-        let cmd = commands::extend_lease(&self.key, &self.token, ttl_ms);
-        let reply = cache
-            .call(Request::Write(cmd, vec![Arc::clone(&self.key)]))
-            .await?;
-        let ours = commands::integer(&reply) == Some(1);
-        if ours {
-            self.ttl_ms.store(ttl_ms, Relaxed);
-            self.until.store(asked.saturating_add(ttl_ms), SeqCst);
-        } else {
-            self.over.store(true, SeqCst);
-        }
-        Ok(ours)
-    }
-}
-
-/// Renews a lease until it is over; `lost` is told if that is not by its owner. Ends with its cache.
-async fn keep(held: Arc<Held>, lost: impl FnOnce() + Send) {
-    let mut tried = false;
-    while !held.over.load(SeqCst) {
-        let (ttl_ms, until) = (held.ttl_ms.load(Relaxed), held.until.load(SeqCst));
-        let left = until.saturating_sub(clock::now());
-        if left == 0 && held.is_timed() {
-            break;
-        }
-        let share = if tried { TRY_SHARE } else { 2 };
-        let pause = (ttl_ms / share).max(TRY_MIN_MS);
-        let pause = if held.is_timed() {
-            pause.min(left)
-        } else {
-            pause
-        };
-        tokio::select! {
-            () = sleep(Duration::from_millis(pause)) => (),
-            // Released, or given another life.
-            () = held.changed.notified() => continue,
-        }
-        match held.renew(ttl_ms).await {
-            Ok(ours) => tried = !ours,
-            Err(_) => tried = true,
-        }
-    }
-    if !held.released.load(SeqCst) {
-        held.over.store(true, SeqCst);
-        lost();
     }
 }
 
@@ -218,7 +127,12 @@ impl Cache {
             let cmd = commands::take_lease(key, token, ttl_ms);
             let reply = self
                 .call(Request::Write(cmd, vec![Arc::clone(key)]))
-                .await?;
+                .await
+                .inspect_err(|failure| {
+                    if failure.ambiguous() {
+                        self.end_lease_behind(key, token, ttl_ms);
+                    }
+                })?;
             commands::integer(&reply).unwrap_or(0)
         };
         let Ok(fence @ 1..) = u64::try_from(fence) else {
@@ -226,31 +140,37 @@ impl Cache {
             let left = u64::try_from(-fence).unwrap_or(0);
             return Ok(Attempt::Held(left.checked_sub(1).unwrap_or(ttl_ms)));
         };
-        let held = Arc::new(Held {
-            cache: Arc::downgrade(self),
-            key: Arc::clone(key),
-            token: token.to_owned(),
-            fence,
-            ttl_ms: AtomicU64::new(ttl_ms),
-            until: AtomicU64::new(asked.saturating_add(ttl_ms)),
-            over: AtomicBool::new(false),
-            released: AtomicBool::new(false),
-            changed: Notify::new(),
-        });
+        let held = Held::new(self, key, token, fence, (asked, ttl_ms));
+        let held = Arc::new(held);
         self.runtime.spawn(keep(Arc::clone(&held), lost));
         Ok(Attempt::Taken(Lease(held)))
     }
-}
 
-impl Cache {
-    /// Ends a lease that may have been given though no answer came.
-    pub(super) fn drop_doubtful(self: &Arc<Self>, key: &Key, token: &str, failure: &Failure) {
-        if failure.ambiguous() {
-            let end = commands::end_lease(key, token);
-            let request = Request::Write(end, vec![Arc::clone(key)]);
-            self.submit(request, self.deadline(), once(|_| ()));
-            self.wake();
-        }
+    /// Ends a lease in Redis; whether it was ours.
+    async fn end_lease(&self, key: &Key, token: &str) -> Result<bool, Failure> {
+        let cmd = commands::end_lease(key, token);
+        let reply = self
+            .call(Request::Write(cmd, vec![Arc::clone(key)]))
+            .await?;
+        Ok(commands::integer(&reply) == Some(1))
+    }
+
+    /// Ends a lease once Redis answers: one that may be there and is nobody's would stand in everybody's way for all of its
+    /// life.
+    fn end_lease_behind(self: &Arc<Self>, key: &Key, token: &str, ttl_ms: u64) {
+        let (cache, key, token) = (Arc::downgrade(self), Arc::clone(key), token.to_owned());
+        let until = clock::now().saturating_add(ttl_ms.max(BEHIND_MS));
+        self.runtime.spawn(async move {
+            let goes_on = |cache: &Arc<Self>| clock::now() < until && !cache.is_closed();
+            while let Some(cache) = cache.upgrade().filter(goes_on) {
+                match cache.end_lease(&key, &token).await {
+                    Ok(_) | Err(Failure::Refused(_)) => return,
+                    Err(Failure::Unavailable | Failure::Disconnected | Failure::Timeout) => (),
+                }
+                drop(cache);
+                sleep(BEHIND_PAUSE).await;
+            }
+        });
     }
 }
 

@@ -66,6 +66,13 @@ impl Waits {
             notify.notify_waiters();
         }
     }
+
+    /// Any key may have been changed, or nobody will say any more that one was.
+    pub(in crate::cache) fn tell_all(&self) {
+        for (_, notify) in self.of.lock().values() {
+            notify.notify_waiters();
+        }
+    }
 }
 
 impl Place<'_> {
