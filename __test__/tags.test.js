@@ -241,7 +241,10 @@ describe('what tags cost', () => {
     assert.deepEqual(await byB(() => b.get('k2')), ['GET k2'])
     assert.deepEqual(await byB(() => b.getMany(['k3', 'k4', 'k5'])), ['MGET k3'])
     assert.deepEqual(await byB(() => b.getMany(['k1', 'k2', 'k3', 'k4', 'k5'])), [])
-    assert.deepEqual(await byA(() => a.invalidateTags('red', 'blue')), ['UNLINK ~tag:blue'])
+    assert.deepEqual(await byA(() => a.invalidateTags('red')), ['UNLINK ~tag:red'])
+    // What has no version gets one: the end of what is not there is told to nobody.
+    const told = await byA(() => a.invalidateTags('red', 'blue'))
+    assert.deepEqual(told, ['UNLINK ~tag:blue', 'SET ~tag:blue', 'SET ~tag:red'])
   })
 
   test('entries of one tag that is not known ask for it once', async (t) => {

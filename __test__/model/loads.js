@@ -27,8 +27,7 @@ function refresh(model, record) {
   const { key, retryAfter = Infinity } = record
   if (model.now < model.waits.get(key)) return 0
   const made = madeBy(record)
-  // Whatever brings nothing in place of what is stale is not tried again at once.
-  if (made.stored === undefined) model.waits.set(key, model.now + retryAfter)
+  if (made.outcome.rejects) model.waits.set(key, model.now + retryAfter)
   store(model, key, made)
   return 1
 }

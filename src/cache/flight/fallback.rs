@@ -83,13 +83,6 @@ impl Cache {
         Some(held)
     }
 
-    /// A factory has nothing to store in place of what is stale: it is not asked at every turn.
-    pub(super) fn rest_after_nothing(&self, id: u64, flight: &Flight) {
-        if flight.stale.is_some() {
-            self.fall_back(id, flight);
-        }
-    }
-
     /// Tells of a failure that its callers do not hear of.
     pub(super) fn warn_of_stale(&self, reason: &str) {
         let text = format!("a factory failed, and the value from before is served: {reason}");

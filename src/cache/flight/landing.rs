@@ -30,7 +30,6 @@ impl Cache {
         };
         self.count_load(&flight, LoadResult::Ok);
         if skip {
-            self.rest_after_nothing(id, &flight);
             let _ = self.table.lock(&flight.key).end_flight(id);
         } else {
             let lock = std::mem::take(&mut flight.lock);
@@ -116,7 +115,6 @@ impl Cache {
     pub fn loaded_nothing(&self, id: u64) {
         if let Some(flight) = self.end_load(id) {
             self.count_load(&flight, LoadResult::Ok);
-            self.rest_after_nothing(id, &flight);
             let _ = self.table.lock(&flight.key).end_flight(id);
             settle_all(flight.callers, |_| Outcome::Undefined);
         }
