@@ -45,7 +45,9 @@ async function everything(cache) {
     await cache.increment('n', 2, { ttl: 60_000 }),
     await cache.increment('n'),
     await cache.markStale('n'),
-    await cache.getOrSet('made', () => 'made'),
+    await cache.getOrSet('made', () => 'made', { lock: true, ttl: 60_000, staleFor: 60_000 }),
+    await tagged(cache),
+    await cache.withLock('job', { ttl: 60_000 }, (lock) => lock.extend(90_000)),
     await cache.delete('b'),
     await cache.deleteMany(['new', 'none']),
     (await cache.ping()) >= 0,
@@ -55,6 +57,13 @@ async function everything(cache) {
   seen.push(keys.toSorted(), await cache.deletePattern('m*'))
   await cache.clear()
   return [...seen, await cache.get('k')]
+}
+
+/** A tag, its version kept for longer and longer, and its end. */
+async function tagged(cache) {
+  for (const ttl of [60_000, 7 * 24 * 3_600_000, null]) await cache.set('t', { v: 4 }, { ttl, tags: ['tag'] })
+  await cache.invalidateTags('tag', 'none')
+  return cache.get('t')
 }
 
 async function withRule(t, rule, options = { l1: false, invalidation: 'off' }) {
@@ -79,10 +88,12 @@ const ANSWERS = [
   3,
   true,
   'made',
+  undefined,
+  true,
   true,
   1,
   true,
-  ['a', 'k', 'made'],
+  ['a', 'k', 'made', 't'],
   1,
   undefined,
 ]

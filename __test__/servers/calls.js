@@ -3,6 +3,7 @@
 // The calls of the first table of docs/servers.md.
 
 const assert = require('node:assert/strict')
+const { Cache } = require('evenkeel')
 const { until } = require('../support/wait.js')
 
 const TEN = Array.from({ length: 10 }, (_, n) => `key-${n}`)
@@ -11,6 +12,15 @@ const TEN = Array.from({ length: 10 }, (_, n) => `key-${n}`)
 async function inRedis(cache, server, keys) {
   for (const key of keys) await server.command('SET', `${cache.prefix}${key}`, '1')
   await until(() => keys.every((key) => cache.peek(key) === undefined))
+}
+
+const TWO_DAYS = 2 * 24 * 3_600_000
+
+/** Another process stores two entries with the tag `t`. */
+async function taggedByAnother(cache, server) {
+  const other = new Cache({ redis: server.url, namespace: cache.prefix.slice(0, -1), invalidation: 'off' })
+  for (const key of ['other', 'k']) await other.set(key, { a: 1 }, { tags: ['t'] })
+  await other.close()
 }
 
 /** What is done for each row of the table; `first` is not counted. */
@@ -45,6 +55,45 @@ const CALLS = {
   '`getOrSet`, the factory is called': { call: (cache) => cache.getOrSet('k', () => 1) },
   '`set`, with or without `ttl`, `staleFor`, `onlyIf`': {
     call: (cache) => cache.set('k', { a: 1 }, { ttl: 60_000, staleFor: 60_000, onlyIf: 'absent' }),
+  },
+  '`set` with a tag that is new': { call: (cache) => cache.set('k', { a: 1 }, { tags: ['t'] }) },
+  '`set` with a tag that others made': {
+    first: (cache, server) => server.command('SET', `${cache.prefix}~tag:t`, '7', 'PX', TWO_DAYS),
+    call: (cache) => cache.set('k', { a: 1 }, { tags: ['t'] }),
+  },
+  '`set` with a tag that is known': {
+    first: (cache) => cache.set('first', { a: 1 }, { tags: ['t'] }),
+    call: (cache) => cache.set('k', { a: 1 }, { tags: ['t'] }),
+  },
+  '`get` of an entry with a tag whose version is not known': {
+    first: taggedByAnother,
+    call: async (cache) => assert.deepEqual(await cache.get('k'), { a: 1 }),
+  },
+  '`get` of an entry with a tag that is known': {
+    async first(cache, server) {
+      await taggedByAnother(cache, server)
+      await cache.get('other')
+    },
+    call: async (cache) => assert.deepEqual(await cache.get('k'), { a: 1 }),
+  },
+  '`invalidateTags` of 2 tags that have a version': {
+    first: (cache) => cache.set('k', { a: 1 }, { tags: ['t', 'u'] }),
+    call: (cache) => cache.invalidateTags('t', 'u'),
+  },
+  '`invalidateTags` of 2 tags, one of which has none': {
+    first: (cache) => cache.set('k', { a: 1 }, { tags: ['t'] }),
+    call: (cache) => cache.invalidateTags('t', 'u'),
+  },
+  '`lock` and `release`, `withLock`': { call: (cache) => cache.withLock('k', {}, () => 1) },
+  '`getOrSet` with `lock`, the factory is called': {
+    call: (cache) => cache.getOrSet('k', () => ({ a: 1 }), { lock: true }),
+  },
+  '`getOrSet` renews what is stale': {
+    async first(cache) {
+      await cache.set('k', { a: 1 }, { ttl: 1, staleFor: 60_000 })
+      await until(() => cache.peek('k') === undefined)
+    },
+    call: (cache) => cache.getOrSet('k', () => ({ a: 2 })),
   },
   '`set` above `l2.maxValueBytes`': { call: (cache) => cache.set('k', 'x'.repeat(1_100_000)) },
   '`setMany` of 10 keys, or 10 `set` at once': {
