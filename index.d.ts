@@ -342,9 +342,7 @@ export interface WarmReport {
 
 /** What a factory for many keys gives: in the order of the keys, or by key. What is missing or `undefined` is not stored. */
 export type Loaded<K extends string, V> =
-  | readonly (V | undefined)[]
-  | ReadonlyMap<string, V>
-  | { readonly [key in K]?: V }
+  readonly (V | undefined)[] | ReadonlyMap<string, V> | { readonly [key in K]?: V }
 
 export interface LockOptions {
   /** The lease: how long the lock outlives a process that was killed. It is renewed at half its life. Default 10 s. */
