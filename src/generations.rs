@@ -62,8 +62,8 @@ struct Flight {
 enum Patience {
     /// Nothing: its factory has not begun, and will see what the change left.
     Reading,
-    /// Its value may still be stored where nothing is there: the news is of the expiry that its own read brought about, or
-    /// of a value, which stays.
+    /// Its value may still be stored, which is done only where nothing is there: the news is of the expiry that its own read
+    /// brought about, or of a value, which stays.
     Once,
     /// Its value is not stored.
     Never,
@@ -243,12 +243,12 @@ impl<R, H> Locked<'_, R, H> {
         self.stripe.flights.insert(self.key.into(), flight);
     }
 
-    /// The factory of `flight` begins; `only_if_absent`: its value is stored only where nothing is there.
-    pub fn lead_flight(&mut self, id: u64, only_if_absent: bool) {
+    /// The factory of `flight` begins; `lenient`: one change elsewhere keeps its value out of nothing.
+    pub fn lead_flight(&mut self, id: u64, lenient: bool) {
         if let Some(flight) = self.stripe.flights.get_mut(self.key)
             && flight.id == id
         {
-            flight.patience = if only_if_absent {
+            flight.patience = if lenient {
                 Patience::Once
             } else {
                 Patience::Never

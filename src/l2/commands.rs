@@ -238,8 +238,8 @@ pub fn expire(key: &[u8], ttl_ms: Option<u64>) -> Cmd {
 /// left of it in ms, less one and negative: 0 is for one that has no end.
 const TAKE_LEASE: &str = "local owner = redis.call('GET', KEYS[1]) \
     if owner and owner ~= ARGV[1] then return -1 - redis.call('PTTL', KEYS[1]) end \
-    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) \
     local time = redis.call('TIME') \
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) \
     return time[1] * 1000000 + time[2]";
 
 /// Gives a lease another life if it is still ours; 1 if it is.

@@ -114,7 +114,10 @@ impl Cache {
         tell(&flight.callers[at].waiter, &stale);
         let (next, tags) = (flight.stage.until(), Arc::clone(&flight.terms.tags));
         let key = Arc::clone(&flight.key);
-        self.table.lock(&key).lead_flight(id, !flight.overwrite);
+        // Where the server tells of changes, it tells of the expiry that a read brought about too.
+        let is_pushed = self.l2.as_ref().is_some_and(|l2| l2.is_pushed(&key));
+        let lenient = !flight.overwrite && is_pushed;
+        self.table.lock(&key).lead_flight(id, lenient);
         if next != NEVER {
             self.watch_flights(next);
         }
