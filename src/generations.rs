@@ -243,7 +243,7 @@ impl<R, H> Locked<'_, R, H> {
         self.stripe.flights.insert(self.key.into(), flight);
     }
 
-    /// The factory of `flight` begins; `lenient`: one change elsewhere keeps its value out of nothing.
+    /// The factory of `flight` begins; `lenient`: one change elsewhere does not keep its value out.
     pub fn lead_flight(&mut self, id: u64, lenient: bool) {
         if let Some(flight) = self.stripe.flights.get_mut(self.key)
             && flight.id == id
