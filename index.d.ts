@@ -214,7 +214,7 @@ export interface Codec {
 export interface Call {
   /** Aborting it rejects the call with ERR_CACHE_ABORTED. */
   signal?: AbortSignal
-  /** Reject with ERR_CACHE_L2_UNAVAILABLE rather than answer without Redis. */
+  /** Reject with ERR_CACHE_L2_UNAVAILABLE where Redis is needed and cannot be had. A hit in L1 needs none. */
   strict?: boolean
 }
 
