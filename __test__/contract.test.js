@@ -17,6 +17,7 @@ const CHAPTERS = [
   'loading',
   'staleness',
   'tags',
+  'many',
   'refusals',
   'views',
 ]
