@@ -8,7 +8,7 @@
  * is, what cannot be decoded is loaded anew, once, and then made by the caller's own factory.
  */
 const { OPTIONS, checkEntry, checkKey, readCall } = require('./calls.js')
-const { expected } = require('./checks.js')
+const { expected, isObject } = require('./checks.js')
 const { environmentOf } = require('./environment.js')
 const { messageOf } = require('./errors.js')
 const { Flight, cloneOf } = require('./flight.js')
@@ -45,21 +45,64 @@ const trace = require('./trace.js')
 function getOrSet(handle, key, factory, opts) {
   return attempt(() => {
     if (typeof factory !== 'function') throw expected('factory', 'a function', factory)
-    const read = readCall(opts, OPTIONS.load)
-    const { fresh = handle.loader['fresh'] === true, eagerRefresh = handle.loader['eagerRefresh'] } = read
-    if (fresh || read['signal']?.aborted || handle.shared.closed)
-      return startLoad(loadOf(handle, key, factory, read, fresh))
+    if (!isPlain(handle, opts)) return getOrSetWith(handle, key, factory, opts)
     const began = trace.begin()
-    const value = handle.hit(key, eagerRefresh === undefined ? AS.decoded : AS.decodedWithShare)
-    if (handle.scratch[0] === KIND.MISS) return startLoad(loadOf(handle, key, factory, read, false))
-    const spent = handle.scratch[2]
+    const value = handle.hit(key, AS.decoded)
+    if (handle.scratch[0] === KIND.MISS)
+      return startLoad(loadOf(handle, key, factory, readCall(opts, OPTIONS.load), false))
     const result = handle.decodeHit(key, value)
-    if (result === LOST) return startLoad(loadOf(handle, key, factory, read, true))
+    if (result === LOST) return startLoad(loadOf(handle, key, factory, readCall(opts, OPTIONS.load), true))
     trace.hit(handle, began, 'getOrSet', key)
-    if (eagerRefresh !== undefined && Number(spent) >= thousandths(eagerRefresh))
-      renew(handle, key, factory, read)
     return Promise.resolve(result)
   })
+}
+
+/** The options of which a hit needs to know no more than that they are right. */
+const PLAIN = Object.assign(Object.create(null), OPTIONS.load)
+for (const name of ['signal', 'fresh', 'eagerRefresh']) delete PLAIN[name]
+
+/**
+ * Checks the options of a call whose hit depends on none of them; most calls are hits, for which no more is made of them.
+ * `false`: they are to be read first.
+ * @param {Handle} handle
+ * @param {any} opts
+ */
+function isPlain({ loader, shared }, opts) {
+  if (shared.closed || loader['fresh'] === true || loader['eagerRefresh'] !== undefined) return false
+  if (opts === undefined) return true
+  if (!isObject(opts)) return false
+  for (const name of Object.keys(opts)) {
+    const value = opts[name]
+    if (value === undefined) continue
+    const check = PLAIN[name]
+    if (check === undefined) return false
+    check(value, name)
+  }
+  return true
+}
+
+/**
+ * @param {Handle} handle
+ * @param {string} key
+ * @param {Factory} factory
+ * @param {unknown} opts
+ * @returns {Promise<any>}
+ */
+function getOrSetWith(handle, key, factory, opts) {
+  const read = readCall(opts, OPTIONS.load)
+  const { fresh = handle.loader['fresh'] === true, eagerRefresh = handle.loader['eagerRefresh'] } = read
+  if (fresh || read['signal']?.aborted || handle.shared.closed)
+    return startLoad(loadOf(handle, key, factory, read, fresh))
+  const began = trace.begin()
+  const value = handle.hit(key, eagerRefresh === undefined ? AS.decoded : AS.decodedWithShare)
+  if (handle.scratch[0] === KIND.MISS) return startLoad(loadOf(handle, key, factory, read, false))
+  const spent = handle.scratch[2]
+  const result = handle.decodeHit(key, value)
+  if (result === LOST) return startLoad(loadOf(handle, key, factory, read, true))
+  trace.hit(handle, began, 'getOrSet', key)
+  if (eagerRefresh !== undefined && Number(spent) >= thousandths(eagerRefresh))
+    renew(handle, key, factory, read)
+  return Promise.resolve(result)
 }
 
 /** @param {number} share */
