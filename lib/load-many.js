@@ -10,12 +10,13 @@ const { describe, expected, isObject, refused } = require('./checks.js')
 const { environmentOf } = require('./environment.js')
 const { LOST, attempt, operateMany } = require('./handle.js')
 const { KIND } = require('./kinds.js')
-const { loadOf, operationOf } = require('./loader.js')
+const { isDueAfter, loadOf, operationOf, renewalOf } = require('./loader.js')
 const { AS } = require('./reads.js')
 const trace = require('./trace.js')
 
 /** @typedef {import('./handle.js').Handle} Handle */
 /** @typedef {import('./loader.js').Load} Load */
+/** @typedef {import('./loader.js').Factory} Factory */
 /** @typedef {import('../index.js').FactoryContext} Context */
 /** @typedef {(keys: string[], context: { readonly signal: AbortSignal }) => unknown} LoadMissing */
 /** @typedef {{ key: string, context: Context, resolve: (value: unknown) => void, reject: (error: unknown) => void }} Asked */
@@ -147,52 +148,74 @@ function getOrSetMany(handle, keys, loadMissing, opts) {
  */
 function loadMany(handle, keys, loadMissing, optionsOf) {
   /** @type {Map<string, Promise<any>>} */ const promises = new Map()
-  const missing = keys.filter((key) => {
-    const value = hitOf(handle, key, optionsOf(key))
-    if (value === LOST) return true
-    promises.set(key, Promise.resolve(value))
-    return false
-  })
-  const batch = new Batch(loadMissing, missing.length)
-  const loads = missing.map((key) => {
+  /** @type {{ key: string, load: (factory: Factory) => Load }[]} */ const needed = []
+  for (const key of keys) {
     const read = optionsOf(key)
-    const { fresh = handle.loader['fresh'] === true } = read
-    return loadOf(handle, key, batch.factory(key), read, fresh)
-  })
-  startAll(handle, loads, batch).forEach((promise, index) => promises.set(String(missing[index]), promise))
+    const hit = hitOf(handle, key, read)
+    if ('value' in hit) promises.set(key, Promise.resolve(hit.value))
+    if (hit.load !== undefined) needed.push({ key, load: hit.load })
+  }
+  const batch = new Batch(loadMissing, needed.length)
+  const loads = needed.map(({ key, load }) => load(batch.factory(key)))
+  for (const alike of groupsOf(loads)) {
+    const started = startAll(handle, alike, batch)
+    alike.forEach(({ key }, index) => {
+      if (!promises.has(key)) promises.set(key, /** @type {Promise<any>} */ (started[index]))
+    })
+  }
   return keys.map((key) => /** @type {Promise<any>} */ (promises.get(key)))
 }
 
 /**
+ * What L1 has of a key, if it will do, and the load that is to bring its value or to renew it.
  * @param {Handle} handle
  * @param {string} key
  * @param {Record<string, any>} read
- * @returns {unknown} `LOST` if L1 has nothing that will do
+ * @returns {{ value?: unknown, load?: (factory: Factory) => Load }}
  */
-function hitOf(handle, key, { fresh = handle.loader['fresh'] === true, signal }) {
-  if (fresh || signal?.aborted || handle.shared.closed) return LOST
+function hitOf(handle, key, read) {
+  const { fresh = handle.loader['fresh'] === true, eagerRefresh = handle.loader['eagerRefresh'] } = read
+  const load = (/** @type {boolean} */ isFresh) => (/** @type {Factory} */ factory) =>
+    loadOf(handle, key, factory, read, isFresh)
+  if (fresh || read['signal']?.aborted || handle.shared.closed) return { load: load(fresh) }
   const began = trace.begin()
-  const value = handle.hit(key, AS.decoded)
-  if (handle.scratch[0] === KIND.MISS) return LOST
-  const result = handle.decodeHit(key, value)
-  if (result !== LOST) trace.hit(handle, began, 'getOrSet', key)
-  return result
+  const found = handle.hit(key, eagerRefresh === undefined ? AS.decoded : AS.decodedWithShare)
+  if (handle.scratch[0] === KIND.MISS) return { load: load(false) }
+  const isDue = isDueAfter(handle.scratch[2], eagerRefresh)
+  const value = handle.decodeHit(key, found)
+  if (value === LOST) return { load: load(true) }
+  trace.hit(handle, began, 'getOrSet', key)
+  return isDue ? { value, load: (factory) => renewalOf(handle, key, factory, read) } : { value }
+}
+
+/**
+ * Loads of the same options, which the native side takes together.
+ * @param {Load[]} loads
+ */
+function groupsOf(loads) {
+  /** @type {Map<string, Load[]>} */ const groups = new Map()
+  for (const load of loads) {
+    const options = JSON.stringify(load.options)
+    const group = groups.get(options)
+    if (group === undefined) groups.set(options, [load])
+    else group.push(load)
+  }
+  return groups.values()
 }
 
 /**
  * @param {Handle} handle
- * @param {Load[]} loads
+ * @param {Load[]} loads one at least
  * @param {Batch} batch
  */
 function startAll(handle, loads, batch) {
-  const [first] = loads
-  if (first === undefined) return []
+  const { options } = /** @type {Load} */ (loads[0])
   const { outcomes } = environmentOf()
   const deciding = loads.map((load) => decidingOperation(load, batch))
   const operations = deciding.map(({ operation }) => operation)
   const keys = loads.map(({ key }) => key)
   for (const _ of loads) outcomes.enter()
-  const promises = operateMany(operations, (own, tickets) => own.loadMany(tickets, keys, first.options))
+  const promises = operateMany(operations, (own, tickets) => own.loadMany(tickets, keys, options))
   const exit = () => outcomes.exit()
   promises.forEach((promise, index) => {
     promise.then(exit, exit)

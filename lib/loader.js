@@ -96,13 +96,22 @@ function getOrSetWith(handle, key, factory, opts) {
   const began = trace.begin()
   const value = handle.hit(key, eagerRefresh === undefined ? AS.decoded : AS.decodedWithShare)
   if (handle.scratch[0] === KIND.MISS) return startLoad(loadOf(handle, key, factory, read, false))
-  const spent = handle.scratch[2]
+  const isDue = isDueAfter(handle.scratch[2], eagerRefresh)
   const result = handle.decodeHit(key, value)
   if (result === LOST) return startLoad(loadOf(handle, key, factory, read, true))
   trace.hit(handle, began, 'getOrSet', key)
-  if (eagerRefresh !== undefined && Number(spent) >= thousandths(eagerRefresh))
-    renew(handle, key, factory, read)
+  // What becomes of it is told to nobody: who asks next finds it, or tries again.
+  if (isDue) startLoad(renewalOf(handle, key, factory, read)).catch(() => {})
   return Promise.resolve(result)
+}
+
+/**
+ * Whether an entry is to be renewed behind those who get it.
+ * @param {number | undefined} spent the share of its life that is over, in thousandths
+ * @param {number | undefined} eagerRefresh
+ */
+function isDueAfter(spent, eagerRefresh) {
+  return eagerRefresh !== undefined && Number(spent) >= thousandths(eagerRefresh)
 }
 
 /** @param {number} share */
@@ -111,17 +120,17 @@ function thousandths(share) {
 }
 
 /**
- * Renews an entry behind the caller who has it.
+ * The load that renews an entry behind the caller who has it.
  * @param {Handle} handle
  * @param {string} key
  * @param {Factory} factory
  * @param {Record<string, any>} read
+ * @returns {Load}
  */
-function renew(handle, key, factory, read) {
+function renewalOf(handle, key, factory, read) {
   const { signal: _signal, strict: _strict, ...rest } = read
   const load = loadOf(handle, key, factory, rest, false)
-  // What becomes of it is told to nobody: who asks next finds it, or tries again.
-  startLoad({ ...load, options: { ...load.options, behind: true }, served: true }).catch(() => {})
+  return { ...load, options: { ...load.options, behind: true }, served: true }
 }
 
 /**
@@ -350,5 +359,7 @@ function over(handle, id, tell) {
 }
 
 exports.getOrSet = getOrSet
+exports.isDueAfter = isDueAfter
 exports.loadOf = loadOf
 exports.operationOf = operationOf
+exports.renewalOf = renewalOf

@@ -198,6 +198,28 @@ module.exports = (kind) => {
       assert.deepEqual(await cache.getMany(['a', 'b']), [undefined, 2])
     })
 
+    test('a value that cannot be decoded is made with the others, and told once', async (t) => {
+      let isBroken = false
+      const codec = {
+        encode: (value) => Buffer.from(String(value)),
+        decode(bytes) {
+          if (isBroken && String(bytes) === 'old') throw new Error('not mine')
+          return String(bytes)
+        },
+      }
+      const cache = await kind.open(t, { codec })
+      const warnings = []
+      cache.on('warning', ({ code }) => warnings.push(code))
+      await cache.set('a', 'old')
+      isBroken = true
+      const { calls, load } = noting()
+      assert.deepEqual(await cache.getOrSetMany(['a', 'b'], load), ['of a', 'of b'])
+      await cache.settled()
+      assert.deepEqual(await cache.getMany(['a', 'b']), ['of a', 'of b'])
+      assert.deepEqual(calls, [['a', 'b']])
+      assert.deepEqual(warnings, ['value-not-decodable'])
+    })
+
     test('an error reaches every caller of the keys unchanged, and the next call tries again', async (t) => {
       const cache = await kind.open(t)
       const { opens, fail } = gate()
@@ -368,6 +390,17 @@ module.exports = (kind) => {
         assert.deepEqual(await cache.getOrSetMany(['a', 'b'], load, options), ['old a', 'old b'])
         await cache.settled()
       }
+      assert.deepEqual(calls, [['a', 'b']])
+    })
+
+    test('what is due by eagerRefresh comes at once and is made behind, in one call', async (t) => {
+      const cache = await kind.open(t)
+      await cache.setMany({ a: 'old a', b: 'old b' }, { ttl: 2_000, jitter: 0 })
+      await until(async () => (await cache.ttl('a')) < 1_800)
+      const { calls, load } = noting((keys) => keys.map((key) => `new ${key}`))
+      const options = { ttl: 60_000, eagerRefresh: 0.1 }
+      assert.deepEqual(await cache.getOrSetMany(['a', 'b'], load, options), ['old a', 'old b'])
+      await until(async () => (await cache.get('a')) === 'new a' && (await cache.get('b')) === 'new b')
       assert.deepEqual(calls, [['a', 'b']])
     })
 
