@@ -5,9 +5,9 @@
  * has its turn. In L1 nothing that is there makes room for what is brought.
  */
 const { setImmediate: turn } = require('node:timers/promises')
-const { OPTIONS, checkKey, readCall } = require('./calls.js')
+const { OPTIONS, checkEntry, checkKey, readCall } = require('./calls.js')
 const { expected } = require('./checks.js')
-const { abortedBy, closedError, messageOf } = require('./errors.js')
+const { CacheError, abortedBy, closedError, messageOf } = require('./errors.js')
 const { loadMany } = require('./load-many.js')
 const { entriesOf, readEntry } = require('./writes.js')
 
@@ -17,12 +17,21 @@ const { entriesOf, readEntry } = require('./writes.js')
 
 const DEFAULTS = { concurrency: 4, batch: 100, start: 0 }
 
+/**
+ * How each key is loaded, whatever is the cache's default: what is fresh stays as it is, what is stale is waited for, and
+ * nothing makes room.
+ */
+const GENTLY = { gentle: true, fresh: false, eagerRefresh: 1, factorySoftTimeout: 2 ** 31 }
+
 /** One run over a source. */
 class Warming {
   /** @type {Report} */
   report
-  /** The first item of each batch under way. */
+  /** The first item of each batch that is not settled. */
   #underWay = new Set()
+  /** Why no further batch is begun. @type {{ error: unknown } | undefined} */
+  #failure
+  #told = false
   /** Items that were read from the source, and those of them that are in batches. */
   #read = 0
   #brought = 0
@@ -48,11 +57,13 @@ class Warming {
 
   /** @param {AsyncIterable<unknown> | Iterable<unknown>} source */
   async run(source) {
-    /** @type {Set<Promise<void>>} */ const running = new Set()
+    /** @type {Set<Promise<unknown>>} */ const running = new Set()
     try {
       for await (const items of this.#batches(source)) {
         this.#check()
-        const batch = this.#bring(items).finally(() => running.delete(batch))
+        const batch = this.#bring(items)
+          .catch((error) => (this.#failure ??= { error }))
+          .finally(() => running.delete(batch))
         running.add(batch)
         if (running.size >= this.concurrency) await Promise.race(running)
         await turn()
@@ -66,6 +77,7 @@ class Warming {
   }
 
   #check() {
+    if (this.#failure !== undefined) throw this.#failure.error
     if (this.signal?.aborted) throw abortedBy(this.signal)
     if (this.handle.shared.closed) throw closedError()
   }
@@ -107,16 +119,18 @@ class Warming {
     this.#underWay.add(first)
     this.#brought = first + items.length
     const byKey = new Map(items.map((item) => [item.key, item]))
-    /** @type {Set<string>} */ const made = new Set()
-    const load = async (/** @type {string[]} */ keys, /** @type {object} */ context) => {
-      for (const key of keys) made.add(key)
-      return this.load === undefined
-        ? keys.map((key) => byKey.get(key)?.value)
-        : await this.load(keys, context)
-    }
     const keys = [...byKey.keys()]
-    const optionsOf = (/** @type {string} */ key) => ({ ...byKey.get(key)?.options, gentle: true })
-    const ends = await Promise.allSettled(loadMany(this.handle, keys, load, optionsOf))
+    /** What was asked for here, and whether it was given. @type {Map<string, boolean>} */ const made =
+      new Map()
+    const optionsOf = (/** @type {string} */ key) => ({
+      ...byKey.get(key)?.options,
+      ...GENTLY,
+      signal: this.signal,
+    })
+    const ends = await Promise.allSettled(loadMany(this.handle, keys, this.#loaderOf(byKey, made), optionsOf))
+    this.#refuse(ends, made)
+    // A batch that was left is not settled: whoever goes on begins with it.
+    if (this.signal?.aborted && ends.some(({ status }) => status === 'rejected')) return
     ends.forEach((end, index) => this.#count(String(keys[index]), end, made))
     // The same key again: what was brought first is there already.
     this.report.skipped += items.length - keys.length
@@ -126,22 +140,65 @@ class Warming {
   }
 
   /**
+   * @param {Map<string, Item>} byKey
+   * @param {Map<string, boolean>} made
+   * @returns {import('./load-many.js').LoadMissing}
+   */
+  #loaderOf(byKey, made) {
+    return async (keys, context) => {
+      for (const key of keys) made.set(key, false)
+      const given =
+        this.load === undefined
+          ? keys.map((key) => byKey.get(key)?.value)
+          : await this.load([...keys], context)
+      for (const key of keys) made.set(key, true)
+      return given
+    }
+  }
+
+  /**
+   * A key that is none is an error of the whole call.
+   * @param {PromiseSettledResult<unknown>[]} ends
+   * @param {Map<string, boolean>} made
+   */
+  #refuse(ends, made) {
+    if (made.size > 0) return
+    for (const end of ends)
+      if (
+        end.status === 'rejected' &&
+        end.reason instanceof CacheError &&
+        end.reason.code === 'ERR_CACHE_KEY'
+      )
+        throw end.reason
+  }
+
+  /**
    * @param {string} key
    * @param {PromiseSettledResult<unknown>} end
-   * @param {Set<string>} made the keys whose values were made here
+   * @param {Map<string, boolean>} made
    */
   #count(key, end, made) {
     const { report } = this
-    if (end.status === 'rejected' || end.value === undefined) {
+    // Something stale may stand in for what the loader did not give.
+    if (end.status === 'rejected') this.#tellOf(end.reason)
+    if (end.status === 'rejected' || end.value === undefined || made.get(key) === false) {
       report.failed++
       report.failedKeys.push(key)
     } else if (made.has(key) && this.#isKept(key)) report.done++
     else report.skipped++
   }
 
-  /** Without Redis what found no room in L1 is nowhere. @param {string} key */
+  /** The report says which keys failed, this once why. @param {unknown} error */
+  #tellOf(error) {
+    if (this.#told) return
+    this.#told = true
+    this.handle.warn('warm-failed', `warm could not bring every key: ${messageOf(error)}`)
+  }
+
+  /** What found no room in L1 is nowhere without Redis. @param {string} key */
   #isKept(key) {
-    return this.handle.shared.config['redis'] !== undefined || this.handle.native.peek(key) !== undefined
+    const { native } = this.handle
+    return native.peek(key) !== undefined || native.state() === 'up'
   }
 
   #tell() {
@@ -162,6 +219,7 @@ class Warming {
  */
 async function warm(handle, source, opts) {
   const read = readCall(opts, OPTIONS.warm)
+  checkEntry(read, handle)
   const items = sourceOf(source, read['load'] !== undefined)
   const { length, size = length } = /** @type {{ length?: number, size?: number }} */ (items)
   return new Warming(handle, read, typeof size === 'number' ? size : 0).run(items)
