@@ -405,7 +405,11 @@ export interface CacheEvents {
   error: never
 }
 
-/** What the channel `evenkeel:operation` of node:diagnostics_channel is told of each operation of this thread. */
+/**
+ * What the channel `evenkeel:operation` of node:diagnostics_channel is told of each operation of this thread, once, when its
+ * caller has the result. What is refused before it begins (wrong arguments, a signal that aborted before, a closed cache) is
+ * not told, nor is what goes on behind.
+ */
 export interface OperationMessage {
   /** The name of the cache. */
   readonly cache: string

@@ -60,6 +60,8 @@ class Ticket {
     this.answered = false
     /** What is done with its end once its caller has left. */
     this.discard = ignore
+    /** @type {((error: unknown) => void) | undefined} told when its caller leaves */
+    this.left = undefined
     /** @type {(() => void) | undefined} takes the listener off the caller's signal */
     this.unlisten = undefined
     /** @type {Promise<any>} */
@@ -163,7 +165,9 @@ class Tickets {
    * @param {((id: number) => void) | undefined} leave
    */
   #abort(ticket, signal, leave) {
-    ticket.reject?.(abortedBy(signal))
+    const error = abortedBy(signal)
+    ticket.reject?.(error)
+    ticket.left?.(error)
     this.#release(ticket)
     if (leave === undefined) ticket.finish = ticket.discard
     else {

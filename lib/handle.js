@@ -199,6 +199,8 @@ function openTicket(operation) {
   }
   const heard = began === 0 ? checked : traced(operation, began, checked)
   const ticket = handle.tickets.open(handle, heard, operation.detail)
+  if (began !== 0)
+    ticket.left = (error) => trace.end(operation, began, { kind: KIND.ERROR, waited: true, error })
   ticket.answered = operation.behind === true
   if (operation.discard) ticket.discard = operation.discard
   return ticket
@@ -216,14 +218,30 @@ function traced(operation, began, finish) {
     const about = { kind, waited: ticket.pending }
     try {
       const result = finish(ticket, kind, value)
-      if (told && (result !== PENDING || kind === KIND.STALE))
-        trace.end(operation, began, { ...about, result })
+      if (!told) return result
+      if (result instanceof Promise) tracedLater(operation, began, { ...about, result })
+      else if (result !== PENDING || kind === KIND.STALE) trace.end(operation, began, { ...about, result })
       return result
     } catch (error) {
       if (told) trace.end(operation, began, { ...about, error })
       throw error
     }
   }
+}
+
+/**
+ * A caller that gets the value of its own factory, and not by a flight. Of a promise of another operation that one tells.
+ * @param {Operation} operation
+ * @param {number} began
+ * @param {{ kind: number, waited: boolean, result: Promise<unknown> }} about
+ */
+function tracedLater(operation, began, { result, ...about }) {
+  const { running } = /** @type {{ running?: unknown }} */ (operation.detail ?? {})
+  if (running !== result) return
+  result.then(
+    (value) => trace.end(operation, began, { ...about, result: value }),
+    (error) => trace.end(operation, began, { ...about, error }),
+  )
 }
 
 /**

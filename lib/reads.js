@@ -44,8 +44,8 @@ function get(handle, key, opts) {
   const value = handle.hit(key, AS.decoded)
   if (handle.scratch[0] === KIND.MISS) return getMissed(handle, key, AS.decoded, undefined)
   const result = handle.decodeHit(key, value)
-  trace.hit(handle, began, 'get', key)
-  return Promise.resolve(result === LOST ? undefined : result)
+  trace.hit(handle, began, 'get', key, result === LOST ? 'miss' : 'hit')
+  return Promise.resolve(found(result))
 }
 
 /**
@@ -61,8 +61,9 @@ function getWith(handle, key, opts) {
     const began = trace.begin()
     const value = handle.hit(key, as)
     if (handle.scratch[0] === KIND.MISS) return getMissed(handle, key, as, call)
-    trace.hit(handle, began, 'get', key)
-    return Promise.resolve(as === AS.decoded ? found(handle.decodeHit(key, value)) : value)
+    const result = as === AS.decoded ? handle.decodeHit(key, value) : value
+    trace.hit(handle, began, 'get', key, result === LOST ? 'miss' : 'hit')
+    return Promise.resolve(found(result))
   })
 }
 

@@ -32,14 +32,15 @@ function publish(handle, began, about) {
 }
 
 /**
- * A hit in L1, which has no ticket.
+ * What L1 had, for which there is no ticket.
  * @param {Handle} handle
  * @param {number} began
  * @param {string} operation
  * @param {string} key
+ * @param {'hit' | 'miss'} [outcome] a miss: it cannot be decoded
  */
-function hit(handle, began, operation, key) {
-  if (began > 0) publish(handle, began, { operation, key, tier: 'l1', outcome: 'hit' })
+function hit(handle, began, operation, key, outcome = 'hit') {
+  if (began > 0) publish(handle, began, { operation, key, tier: 'l1', outcome })
 }
 
 /**
