@@ -3,6 +3,7 @@
 // The channel `evenkeel:operation`: one message an operation for those who listen, and nothing for anybody else.
 
 const assert = require('node:assert/strict')
+const { AsyncLocalStorage } = require('node:async_hooks')
 const diagnostics = require('node:diagnostics_channel')
 const { performance } = require('node:perf_hooks')
 const { after, before, describe, test } = require('node:test')
@@ -325,6 +326,32 @@ describe('with Redis', () => {
       ['getMany', undefined, 'l2', 'ok'],
       ['getOrSet', 'none', 'origin', 'loaded'],
       ['set', 'd', 'l2', 'ok'],
+    ])
+  })
+
+  test('who listens hears in the context of the call', async (t) => {
+    const requests = new AsyncLocalStorage()
+    const heard = []
+    const listener = ({ operation, outcome }) => heard.push([requests.getStore(), operation, outcome])
+    const cache = await openOn(t, server)
+    diagnostics.subscribe(NAME, listener)
+    t.after(() => diagnostics.unsubscribe(NAME, listener))
+    const leaving = new AbortController()
+    await requests.run(1, () => cache.set('key', 1))
+    await requests.run(2, () => cache.get('key'))
+    await requests.run(3, () => cache.get('none'))
+    await requests.run(4, () => cache.getOrSet('made', () => 1))
+    await requests.run(5, () => cache.getMany(['key', 'none']))
+    const left = requests.run(6, () => cache.getOrSet('left', () => {}, { signal: leaving.signal }))
+    leaving.abort()
+    await assert.rejects(left)
+    assert.deepEqual(heard, [
+      [1, 'set', 'ok'],
+      [2, 'get', 'hit'],
+      [3, 'get', 'miss'],
+      [4, 'getOrSet', 'loaded'],
+      [5, 'getMany', 'ok'],
+      [6, 'getOrSet', 'error'],
     ])
   })
 

@@ -3,6 +3,7 @@
  * What the operations of a cache or of a view work on: the native handle, its hit function, the codec; and the one
  * funnel through which every operation that is not a hit goes. The public classes are in cache.js and operations.js.
  */
+const { AsyncResource } = require('node:async_hooks')
 const { PENDING } = require('./completions.js')
 const { environmentOf } = require('./environment.js')
 const { abortedBy, closedError, errorFrom, errorOf, messageOf } = require('./errors.js')
@@ -255,9 +256,22 @@ function submitted(operation, ticket, submit) {
   const known = answer !== undefined && 'error' in answer ? answer.error : answer
   if (known !== undefined) handle.tickets.settle(ticket, known[0], known[1])
   if (handle.tickets.find(ticket.id) !== ticket) return
+  if (leaves !== undefined || ticket.left !== undefined) inContext(ticket)
   const leave = leaves && ((/** @type {number} */ id) => handle.native.leave(id, leaves()))
   handle.tickets.keep(ticket, call?.signal, leave)
   handle.flush()
+}
+
+/**
+ * What comes later comes in the context of the call, not of the queue: a factory finds its AsyncLocalStorage, and who listens
+ * its span.
+ * @param {Ticket} ticket
+ */
+function inContext(ticket) {
+  const context = new AsyncResource('EVENKEEL')
+  const { finish, left } = ticket
+  ticket.finish = (...end) => context.runInAsyncScope(finish, undefined, ...end)
+  if (left !== undefined) ticket.left = (error) => context.runInAsyncScope(left, undefined, error)
 }
 
 /**

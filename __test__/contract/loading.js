@@ -1,6 +1,7 @@
 'use strict'
 
 const assert = require('node:assert/strict')
+const { AsyncLocalStorage } = require('node:async_hooks')
 const { test } = require('node:test')
 const { until } = require('../support/wait.js')
 
@@ -71,6 +72,20 @@ module.exports = (kind) => {
     await cache.settled()
     const ttl = await cache.ttl('b')
     assert.ok(ttl > 15_000 && ttl <= 20_000, `${ttl} ms`)
+  })
+
+  test('a factory runs in the context of its caller', async (t) => {
+    const cache = await kind.open(t)
+    const requests = new AsyncLocalStorage()
+    const seen = () => requests.getStore()
+    const within = (request, call) => requests.run(request, call)
+    assert.equal(await within('a', () => cache.getOrSet('a', seen)), 'a')
+    assert.deepEqual(await within('b', () => cache.getOrSetMany(['b', 'c'], () => [seen(), 1])), ['b', 1])
+    assert.equal(await within('d', () => cache.wrap(seen, { key: 'd' })()), 'd')
+    await cache.set('e', 'old', { ttl: 20, staleFor: 60_000, jitter: 0 })
+    await until(async () => (await cache.get('e')) === undefined)
+    assert.equal(await within('e', () => cache.getOrSet('e', seen, { staleFor: 60_000 })), 'old')
+    await until(async () => (await cache.get('e')) === 'e')
   })
 
   test('a factory past its timeout rejects, and the key is free again', async (t) => {
