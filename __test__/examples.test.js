@@ -1,16 +1,19 @@
 'use strict'
 
-// The examples do what they say: the service of `npm start`, and the outage to watch.
+// The examples do what they say: the service of `npm start`, the spans for OpenTelemetry, and the outage to watch.
 
 const assert = require('node:assert/strict')
 const path = require('node:path')
 const { describe, test } = require('node:test')
+const { instrument } = require('../examples/otel.js')
+const { openCache } = require('./support/cache.js')
 const { root, runProgram } = require('./support/child.js')
 const { startRedis } = require('./support/redis.js')
 const { until } = require('./support/wait.js')
 
 const service = path.join(root, 'examples', 'service', 'index.js')
 const outage = path.join(root, 'examples', 'outage.js')
+const otel = path.join(root, 'examples', 'otel.js')
 
 /** Runs the service with `env` while `visit(ask)` is at work, then sends SIGTERM; `ask(path, init)` is a fetch. */
 async function serve(env, visit) {
@@ -65,6 +68,70 @@ describe('the example service', () => {
       assert.equal((await ask('/products/52')).status, 200)
       assert.equal((await ask('/health')).status, 200)
     })
+  })
+})
+
+describe('OpenTelemetry', () => {
+  test('the example shows a span for each operation that memory did not answer', async () => {
+    const { code, stdout, stderr } = await runProgram(process.execPath, [otel])
+    assert.deepEqual([code, stderr], [0, ''])
+    const spans = stdout.trim().split('\n')
+    const shown = spans.map((line) => line.replace(/ [\d.]+ ms /, ' '))
+    assert.deepEqual(shown, [
+      'cache delete shop,delete,l1,ok,product:1',
+      'cache getOrSet shop,getOrSet,origin,loaded,product:1',
+      'cache getOrSet shop,getOrSet,origin,error,product:2',
+    ])
+    const [, ms] = / ([\d.]+) ms /.exec(spans[1])
+    assert.ok(ms >= 75, `${ms} ms`)
+  })
+
+  test('spans and durations say what there is to say, until it is stopped', async (t) => {
+    const [spans, durations] = [[], []]
+    const startSpan = (name, { startTime, attributes }) => {
+      const span = { name, attributes, errors: [] }
+      spans.push(span)
+      return {
+        recordException: (error) => span.errors.push(error),
+        setStatus: (status) => (span.status = status),
+        end: (time) => (span.ms = time - startTime),
+      }
+    }
+    const record = (value, attributes) => durations.push([value, attributes['cache.outcome']])
+    const stop = instrument({
+      SpanStatusCode: { ERROR: 2 },
+      trace: { getTracer: () => ({ startSpan }) },
+      metrics: { getMeter: () => ({ createHistogram: () => ({ record }) }) },
+    })
+    t.after(stop)
+    const cache = openCache(t, { name: 'spans' })
+    const error = new Error('the origin is away')
+    await assert.rejects(
+      cache.getOrSet('key', () => Promise.reject(error)),
+      error,
+    )
+    await cache.getOrSet('key', () => 1)
+    await cache.get('key')
+    stop()
+    await cache.get('key')
+    const attributes = { 'cache.name': 'spans', 'cache.operation': 'getOrSet', 'cache.tier': 'origin' }
+    const [failed, made, ...rest] = spans.map(({ ms, ...span }) => {
+      assert.ok(ms >= 0 && ms < 5_000, `${ms} ms`)
+      return span
+    })
+    assert.deepEqual(failed, {
+      name: 'cache getOrSet',
+      attributes: { ...attributes, 'cache.outcome': 'error' },
+      errors: [error],
+      status: { code: 2, message: 'the origin is away' },
+    })
+    assert.deepEqual(made.attributes, { ...attributes, 'cache.outcome': 'loaded' })
+    assert.deepEqual(rest, [])
+    assert.deepEqual(
+      durations.map(([, outcome]) => outcome),
+      ['error', 'loaded', 'hit'],
+    )
+    assert.ok(durations.every(([seconds]) => seconds >= 0 && seconds < 5))
   })
 })
 
