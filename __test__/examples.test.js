@@ -42,14 +42,23 @@ describe('the example service', () => {
       const answer = await ask('/products/50')
       return [answer.status, answer.headers.get('x-cache'), (await answer.json()).name]
     }
+    const search = async () => {
+      const answer = await ask('/products?name=Changed')
+      return [answer.headers.get('x-cache'), (await answer.json()).map(({ id }) => id)]
+    }
     const [, , name] = await read()
     assert.deepEqual(await read(), [200, 'hit-l1', name])
+    assert.deepEqual(await search(), ['miss', []])
+    assert.deepEqual(await search(), ['hit-l1', []])
     const body = JSON.stringify({ name: 'changed', price: 1, stock: 1 })
     assert.equal((await ask('/products/50', { method: 'PUT', body })).status, 200)
     assert.deepEqual(await read(), [200, 'miss', 'changed'])
     assert.deepEqual(await read(), [200, 'hit-l1', 'changed'])
+    assert.deepEqual(await search(), ['miss', ['50']])
+    assert.deepEqual(await search(), ['hit-l1', ['50']])
     assert.equal((await ask('/products/50', { method: 'DELETE' })).status, 200)
     assert.deepEqual(await read(), [404, 'miss', undefined])
+    assert.deepEqual(await search(), ['miss', []])
     assert.equal((await (await ask('/health')).json()).status, 'healthy')
     assert.match(await (await ask('/metrics')).text(), /^cache_l1_hits_total\{/m)
     assert.equal((await ask('/nowhere')).status, 404)

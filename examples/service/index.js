@@ -21,6 +21,7 @@ function welcome({ port, warm, read }, { isShared, state }) {
   console.log(`evenkeel example on ${base}, cache in ${tiers}`)
   console.log(`${warm} products are warm, ${read} of them from the origin. Try:`)
   console.log(`  curl -i ${base}/products/42   twice: x-cache: miss after 80 ms, then hit-l1`)
+  console.log(`  curl -i '${base}/products?name=lamp'   again after a PUT or DELETE of any product: a miss`)
   console.log(`  curl ${base}/health           and ${base}/metrics`)
   if (isShared) console.log('  kill -STOP $(pgrep redis-server)   freeze Redis, ask on, watch nothing happen')
   else console.log('  REDIS_URL=redis://localhost:6379 npm start   and then freeze or kill that Redis')

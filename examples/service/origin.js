@@ -24,6 +24,13 @@ async function read(id) {
   return row ? { ...row, readAt: Date.now() } : null
 }
 
+/** @returns {Promise<{ products: Product[], readAt: number }>} the rows of that name, and when they were read */
+async function find(name) {
+  const products = [...table.values()].filter((row) => row.name.toLowerCase() === name.toLowerCase())
+  await sleep(DELAY_MS)
+  return { products, readAt: Date.now() }
+}
+
 /** Creates or replaces a row. */
 async function write(id, { name, price, stock }) {
   await sleep(DELAY_MS)
@@ -36,4 +43,4 @@ async function remove(id) {
   return table.delete(id)
 }
 
-module.exports = { read, write, remove }
+module.exports = { read, find, write, remove }

@@ -1,37 +1,58 @@
 'use strict'
 
-// GET, PUT and DELETE of /products/:id over the cache, and the two routes for operators.
+// GET, PUT and DELETE of /products/:id and GET of /products?name= over the cache, and the two routes for
+// operators.
 
 const { healthHandler } = require('evenkeel/http')
 
-/** @typedef {{ cache: import('evenkeel').Cache, origin: typeof import('./origin.js') }} Shop */
+/**
+ * @typedef {object} Shop
+ * @property {import('evenkeel').Cache} cache
+ * @property {import('evenkeel').CacheView} products the part of the cache with the products, by their ids
+ * @property {typeof import('./origin.js')} origin
+ */
 
 const TTL = 60_000
 const MAX_BODY = 64 * 1024
 
-const keyOf = (id) => `product:${id}`
+/**
+ * How entries are kept: when the origin fails, what it gave up to an hour ago is better than nothing. No
+ * jitter: so that the age alone tells a stale answer.
+ */
+const ENTRY = { ttl: TTL, staleFor: 3_600_000, jitter: 0 }
+/** How they are loaded: if there is something stale, nobody waits longer than this for the origin. */
+const LOAD = { ...ENTRY, factorySoftTimeout: 500 }
+/** What every search carries: a change of any product may change what any search finds. */
+const SEARCHES = 'searches'
 
 /**
- * The product, from the nearest place that has it, and the name of that place. A product that does
- * not exist is `null`, which is cached like any other value.
+ * What is cached under the key, from the nearest place that has it, and the name of that place.
+ * @template {{ readAt: number } | null} T
+ * @param {import('evenkeel').CacheView} view
+ * @param {string} key
+ * @param {() => Promise<T>} make
+ * @param {string[]} tags
+ */
+async function read(view, key, make, tags = []) {
+  const inMemory = view.peek(key) !== undefined
+  let made = false
+  const factory = () => {
+    made = true
+    return make()
+  }
+  const value = await view.getOrSet(key, factory, { ...LOAD, tags })
+  if (value && Date.now() - value.readAt > TTL) return { value, tier: 'stale' }
+  if (made) return { value, tier: 'miss' }
+  return { value, tier: inMemory ? 'hit-l1' : 'hit-l2' }
+}
+
+/**
+ * Called after the origin was changed, so that the next GET reads what was written.
  * @param {Shop} shop
  * @param {string} id
  */
-async function readProduct({ cache, origin }, id) {
-  const key = keyOf(id)
-  const inMemory = cache.peek(key) !== undefined
-  let made = false
-  const product = await cache.getOrSet(
-    key,
-    () => {
-      made = true
-      return origin.read(id)
-    },
-    { ttl: TTL, jitter: 0 }, // no jitter: so that the age alone tells a stale answer
-  )
-  if (product && Date.now() - product.readAt > TTL) return { product, tier: 'stale' }
-  if (made) return { product, tier: 'miss' }
-  return { product, tier: inMemory ? 'hit-l1' : 'hit-l2' }
+function forget({ cache, products }, id) {
+  return Promise.all([products.delete(id), cache.invalidateTags(SEARCHES)])
 }
 
 function send(res, status, body, headers = {}) {
@@ -58,28 +79,34 @@ async function readBody(req) {
 const isProduct = (body) =>
   typeof body?.name === 'string' && Number.isSafeInteger(body.price) && Number.isSafeInteger(body.stock)
 
-const products = {
-  async GET(shop, id, req, res) {
-    const { product, tier } = await readProduct(shop, id)
+const methods = {
+  async GET({ products, origin }, id, req, res) {
+    // A product that does not exist is `null`, which is cached like any other value.
+    const { value: product, tier } = await read(products, id, () => origin.read(id))
     if (product) send(res, 200, product, { 'x-cache': tier })
     else send(res, 404, { error: `no product ${id}` }, { 'x-cache': tier })
   },
-  async PUT({ cache, origin }, id, req, res) {
+  async PUT(shop, id, req, res) {
     const body = await readBody(req)
     if (!isProduct(body)) {
       send(res, 400, { error: 'Expected JSON like {"name":"Kettle","price":2490,"stock":3}' })
       return
     }
     const { name, price, stock } = body
-    await origin.write(id, { name, price, stock })
-    await cache.delete(keyOf(id)) // after the origin: the next GET reads what was written
+    await shop.origin.write(id, { name, price, stock })
+    await forget(shop, id)
     send(res, 200, { id, name, price, stock })
   },
-  async DELETE({ cache, origin }, id, req, res) {
-    const existed = await origin.remove(id)
-    await cache.delete(keyOf(id))
+  async DELETE(shop, id, req, res) {
+    const existed = await shop.origin.remove(id)
+    await forget(shop, id)
     send(res, existed ? 200 : 404, { id, deleted: existed })
   },
+}
+
+async function search({ cache, origin }, name, res) {
+  const { value, tier } = await read(cache, `search:${name}`, () => origin.find(name), [SEARCHES])
+  send(res, 200, value.products, { 'x-cache': tier })
 }
 
 /**
@@ -91,18 +118,22 @@ const products = {
 function routes(shop, metrics) {
   const health = healthHandler(shop.cache)
   return (req, res) => {
-    const [pathname] = req.url.split('?')
+    const [pathname, query] = req.url.split('?')
     if (pathname === '/health') return health(req, res)
     if (pathname === '/metrics') return metrics(req, res)
-    const id = /^\/products\/(\w{1,64})$/.exec(pathname)?.[1]
-    const method = Object.hasOwn(products, req.method) && products[req.method]
-    if (!id) return send(res, 404, { error: 'try /products/7, /health or /metrics' })
-    if (!method) return send(res, 405, { error: 'GET, PUT or DELETE' }, { allow: 'GET, PUT, DELETE' })
-    return method(shop, id, req, res).catch((error) => {
+    const fail = (error) => {
       console.error(error)
       if (!res.headersSent) send(res, 500, { error: 'the origin failed' })
-    })
+    }
+    const name = pathname === '/products' ? (new URLSearchParams(query).get('name') ?? '') : ''
+    if (/^[\w ]{1,64}$/.test(name) && req.method === 'GET')
+      return search(shop, name.toLowerCase(), res).catch(fail)
+    const id = /^\/products\/(\w{1,64})$/.exec(pathname)?.[1]
+    const method = Object.hasOwn(methods, req.method) && methods[req.method]
+    if (!id) return send(res, 404, { error: 'try /products/7, /products?name=lamp, /health or /metrics' })
+    if (!method) return send(res, 405, { error: 'GET, PUT or DELETE' }, { allow: 'GET, PUT, DELETE' })
+    return method(shop, id, req, res).catch(fail)
   }
 }
 
-module.exports = { routes, readProduct }
+module.exports = { ENTRY, routes }

@@ -7,20 +7,21 @@ const { once } = require('node:events')
 const http = require('node:http')
 const { Cache } = require('evenkeel')
 const { metricsHandler } = require('evenkeel/http')
-const { readProduct, routes } = require('./routes.js')
+const { ENTRY, routes } = require('./routes.js')
 
 const PORT = Number(process.env.PORT || 5001)
 const REDIS_URL = process.env.REDIS_URL || false
 const POPULAR = Array.from({ length: 20 }, (_, index) => String(index + 1))
 
 /**
- * A service that does not listen yet. `origin` has `read`, `write` and `remove`, as origin.js;
+ * A service that does not listen yet. `origin` has `read`, `find`, `write` and `remove`, as origin.js;
  * `metrics` answers `/metrics` (default: the figures of this cache).
  * @param {{ origin: typeof import('./origin.js'), metrics?: import('node:http').RequestListener }} parts
  */
 function createService({ origin, metrics }) {
   const cache = new Cache({ name: 'products', namespace: 'example', redis: REDIS_URL, logger: console })
-  const shop = { cache, origin }
+  const products = cache.namespaced('product')
+  const shop = { cache, products, origin }
   const server = http.createServer(routes(shop, metrics ?? metricsHandler(cache)))
   let closed
 
@@ -28,18 +29,18 @@ function createService({ origin, metrics }) {
     console.error(error.code === 'EADDRINUSE' ? `Port ${PORT} is taken: PORT=5002 npm start` : error.message)
   })
 
-  /** Reads the popular products once, so that nobody's first request has to wait for the origin. */
-  async function warmUp() {
-    const answers = await Promise.all(POPULAR.map((id) => readProduct(shop, id)))
-    return answers.filter(({ tier }) => tier === 'miss').length
+  /** Brings the popular products, so that nobody's first request has to wait for the origin. */
+  function warmUp() {
+    const load = (ids) => Promise.all(ids.map((id) => origin.read(id)))
+    return products.warm(POPULAR, { ...ENTRY, load })
   }
 
   /** @returns {Promise<{ port: number, warm: number, read: number }>} rejects when it cannot listen */
   async function start() {
-    const read = await warmUp()
+    const { done, skipped } = await warmUp()
     if (closed) throw new Error('Closed before it listened')
     await once(server.listen(PORT), 'listening')
-    return { port: server.address().port, warm: POPULAR.length, read }
+    return { port: server.address().port, warm: done + skipped, read: done }
   }
 
   async function end() {

@@ -14,6 +14,7 @@ const NUMBER = process.env.WORKER_NUMBER
 const ask = talk(process, { page: () => service.cache.metrics() })
 const origin = {
   read: (id) => ask('read', [id], ORIGIN_MS),
+  find: (name) => ask('find', [name], ORIGIN_MS),
   write: (id, product) => ask('write', [id, product], ORIGIN_MS),
   remove: (id) => ask('remove', [id], ORIGIN_MS),
 }
