@@ -40,6 +40,6 @@ test('Jest finds no open handle, and modules may be loaded anew', async () => {
     RUNTIMES,
   )
   assert.equal(code, 0, stderr)
-  assert.match(stderr, /Tests: +2 passed/)
+  assert.match(stderr, /Tests: +3 passed/)
   assert.doesNotMatch(stderr, /open handle|did not exit/)
 })
