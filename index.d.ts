@@ -331,7 +331,7 @@ export interface WarmReport {
   readonly done: number
   /** Items of the source so far. */
   readonly total: number
-  /** The loader failed, or gave nothing. */
+  /** The loader failed (once a run, the warning `warm-failed` says why), or gave nothing. */
   readonly failed: number
   /** There already, or, without Redis, without room in L1. */
   readonly skipped: number
