@@ -380,6 +380,17 @@ module.exports = (kind) => {
       assert.deepEqual(calls, [['a', 'b']])
     })
 
+    test('what is stale and what is missing are made by one call', async (t) => {
+      const cache = await kind.open(t)
+      await cache.set('a', 'old a', { ttl: 20, staleFor: 60_000, jitter: 0 })
+      await until(async () => (await cache.get('a')) === undefined)
+      const { calls, load } = noting((keys) => keys.map((key) => `new ${key}`))
+      const options = { ttl: 60_000, staleFor: 60_000 }
+      assert.deepEqual(await cache.getOrSetMany(['a', 'b'], load, options), ['old a', 'new b'])
+      await until(async () => (await cache.get('a')) === 'new a')
+      assert.deepEqual(calls, [['a', 'b']])
+    })
+
     test('what is stale stands in for a loader that fails', async (t) => {
       const cache = await kind.open(t)
       await cache.setMany({ a: 'old a', b: 'old b' }, { ttl: 20, staleFor: 60_000, jitter: 0 })
@@ -617,6 +628,20 @@ function withRedis(kind) {
     assert.equal(await single, 'value')
     assert.deepEqual(calls, [['a', 'b']])
   })
+
+  if (kind.l1) {
+    test('a strict call that rejects for one key does not hold up the renewal of another', async (t) => {
+      const { cache, proxy } = await behindProxy(t)
+      await cache.set('a', 'old', { ttl: 5_000, jitter: 0 })
+      await away({ cache, proxy })
+      await until(async () => (await cache.ttl('a')) < 4_500)
+      const { calls, load } = noting()
+      const call = cache.getOrSetMany(['a', 'b'], load, { strict: true, eagerRefresh: 0.1, ...soon() })
+      await assert.rejects(call, cacheError('ERR_CACHE_L2_UNAVAILABLE'))
+      await until(() => cache.peek('a') === 'of a')
+      assert.deepEqual(calls, [['a']])
+    })
+  }
 
   test('a strict call whose Redis goes silent rejects by its deadline', async (t) => {
     const { cache, proxy } = await behindProxy(t, { l2: { timeout: 300 } })
