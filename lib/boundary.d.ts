@@ -38,6 +38,8 @@ export interface NativeLoadOptions {
   eager?: number
   /** The caller has a value, and only wants it renewed. */
   behind?: boolean
+  /** Nothing in L1 is to make room for it. */
+  gentle?: boolean
 }
 
 /** The completion queue of one environment. */

@@ -170,6 +170,7 @@ function loadOf(handle, key, factory, read, fresh) {
       ...options,
       strict,
       tags,
+      gentle,
       fresh: fresh || undefined,
       eager: eagerRefresh === undefined ? undefined : thousandths(eagerRefresh),
     }),

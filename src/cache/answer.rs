@@ -114,6 +114,7 @@ impl Cache {
             .filter(|_| current && !self.being_removed(&read.key))
         {
             locked.fill(|| match entry {
+                Some(entry) if read.gentle.load(SeqCst) && !l1.has_room(&read.key, &entry) => (),
                 Some(mut entry) => {
                     entry.era = read.era;
                     self.after_put(l1.put(&read.key, entry));

@@ -70,6 +70,17 @@ pub struct Read {
     pub(super) deadline: u64,
     /// Its deadline has passed.
     pub(super) late: AtomicBool,
+    /// What it brings into L1 makes no room for itself.
+    pub(super) gentle: AtomicBool,
+}
+
+/// How a read is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Manner {
+    /// Whatever L1 holds.
+    pub past_l1: bool,
+    /// Nothing in L1 is to make room for what is read.
+    pub gentle: bool,
 }
 
 /// How a read begins; what was not used of the claim comes back.
@@ -185,19 +196,19 @@ impl Cache {
         claim: T,
         told: impl FnOnce(T) -> Told,
     ) -> Begun<T> {
-        self.begin_past(key, false, claim, told)
+        self.begin_as(Manner::default(), key, claim, told)
     }
 
-    /// As [`Cache::begin`]; `past_l1` whatever L1 holds.
-    pub(super) fn begin_past<T>(
+    /// As [`Cache::begin`], in another manner.
+    pub(super) fn begin_as<T>(
         self: &Arc<Self>,
+        manner: Manner,
         key: &Key,
-        past_l1: bool,
         claim: T,
         told: impl FnOnce(T) -> Told,
     ) -> Begun<T> {
         let mut locked = self.table.lock(key);
-        if let Some(entry) = self.hit(key).filter(|_| !past_l1) {
+        if let Some(entry) = self.hit(key).filter(|_| !manner.past_l1) {
             return Begun::Hit(entry, claim);
         }
         let link = self.open_link(key).filter(|link| link.port.admits_read());
@@ -207,6 +218,7 @@ impl Cache {
         let under_way = locked.read().filter(|read| read.era == self.era());
         let read = if let Some(read) = under_way {
             read.told.lock().push(told(claim));
+            read.gentle.fetch_and(manner.gentle, SeqCst);
             if !read.late.swap(false, SeqCst) {
                 return Begun::Joined;
             }
@@ -218,6 +230,7 @@ impl Cache {
                 told: Mutex::new(vec![told(claim)]),
                 deadline: self.deadline(),
                 late: AtomicBool::new(false),
+                gentle: AtomicBool::new(manner.gentle),
             });
             locked.begin_read(Arc::clone(&read));
             read
@@ -239,7 +252,11 @@ impl Cache {
                 let _ = sender.send(found);
             })
         };
-        match self.begin_past(key, true, (), told) {
+        let manner = Manner {
+            past_l1: true,
+            gentle: false,
+        };
+        match self.begin_as(manner, key, (), told) {
             Begun::Hit(..) | Begun::Unasked(()) => return None,
             Begun::Joined => (),
             Begun::Ask(operation) => self.ask(vec![operation]),

@@ -176,5 +176,6 @@ pub fn load_options(tags_prefix: &str, options: &Object<'_>) -> Result<LoadOptio
         fresh: property(options, "fresh")?.unwrap_or(false),
         eager: property(options, "eager")?,
         behind: property(options, "behind")?.unwrap_or(false),
+        gentle: property(options, "gentle")?.unwrap_or(false),
     })
 }

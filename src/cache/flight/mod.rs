@@ -44,7 +44,7 @@ use self::{fallback::Rest, locking::Lock};
 use super::{
     As, Cache, Key, Outcome, Waiter,
     outcome::Sink,
-    read::{Begun, Found, Held, Told},
+    read::{Begun, Found, Held, Manner, Told},
 };
 use crate::{
     clock::{self, NEVER},
@@ -79,6 +79,8 @@ pub struct LoadOptions {
     pub eager: Option<u32>,
     /// The caller has a value, and only wants it renewed.
     pub behind: bool,
+    /// Nothing in L1 is to make room for it.
+    pub gentle: bool,
 }
 
 /// What is known of a key whose factory failed.
@@ -398,7 +400,11 @@ impl Cache {
             return lead(true);
         }
         let told = move |()| -> Told { Box::new(move |cache, found| cache.flight_read(id, found)) };
-        match self.begin_past(key, options.behind, (), told) {
+        let manner = Manner {
+            past_l1: options.behind,
+            gentle: options.gentle,
+        };
+        match self.begin_as(manner, key, (), told) {
             Begun::Hit(entry, ()) => {
                 self.settle_flight(id, |caller| caller.waiter.value(entry.payload.clone()));
                 now.map_or(Started::Later(true), Started::Now)
