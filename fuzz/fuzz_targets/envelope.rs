@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use evenkeel::entry::{
     Kind, Left, Life, Payload,
-    wire::{Context, Decoded, HEADER, PREFIX, decode, encode, peek_life},
+    wire::{Context, Decoded, HEADER, PREFIX, Stamp, Stored, decode, encode, is_tagged, peek_life},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -43,14 +43,26 @@ fuzz_target!(|data: &[u8]| {
 /// What is read lies within what was there, and no life is longer than its header says.
 fn check(data: &[u8], decoded: &Decoded) {
     match decoded {
-        Decoded::Fresh(payload, left) => {
-            assert!(data.ends_with(&payload.data));
-            assert_eq!(peek_life(data, NOW), Some(*left));
-            assert_ne!(*left, Left::Ms(0));
+        Decoded::Fresh(stored) => {
+            assert!(data.ends_with(&stored.payload.data));
+            assert_eq!(peek_life(data, NOW), Some(stored.left));
+            assert_ne!(stored.left, Left::Ms(0));
+            tags_are_within(data, stored);
+        }
+        Decoded::Stale(stored) => {
+            assert_eq!(stored.left, Left::Ms(0));
+            assert!(stored.past_ms < stored.stale_ms);
+            tags_are_within(data, stored);
         }
         Decoded::Bare(payload) => assert_eq!(payload.data, data),
         Decoded::Gone | Decoded::Foreign | Decoded::Corrupt => (),
     }
+}
+
+fn tags_are_within(data: &[u8], stored: &Stored) {
+    let size: usize = stored.stamps.iter().map(|stamp| stamp.name.len() + 9).sum();
+    assert!(HEADER + size + stored.payload.data.len() <= data.len());
+    assert_eq!(is_tagged(data), data[3] & 0x40 != 0);
 }
 
 /// As docs/wire.md has it: over form, key and everything behind the header.
@@ -81,7 +93,22 @@ fn there_and_back(data: &[u8]) {
         epoch: u64::from(*stale),
         ..CONTEXT
     };
-    let left = life.ttl_ms.map_or(Left::Forever, Left::Ms);
-    let decoded = decode(context, encode(context, &payload, life).into(), false);
-    assert_eq!(decoded, Decoded::Fresh(payload, left));
+    let stamps: Vec<Stamp> = rest
+        .chunks(3)
+        .take(usize::from(*ttl % 4))
+        .map(|name| Stamp {
+            name: Bytes::copy_from_slice(name),
+            version: u64::from(*stale) << 40,
+        })
+        .collect();
+    let data = encode(context, &payload, life, &stamps);
+    let stored = Stored {
+        payload,
+        age_ms: 0,
+        left: life.ttl_ms.map_or(Left::Forever, Left::Ms),
+        past_ms: 0,
+        stale_ms: life.stale_ms,
+        stamps,
+    };
+    assert_eq!(decode(context, data.into(), false), Decoded::Fresh(stored));
 }
