@@ -63,8 +63,8 @@ export declare class NativeCache {
   loadedUnstorable(flight: number, clone?: Buffer | undefined | null): void
   /** The factory failed, for this reason; `clone` is its error for other environments. */
   loadFailed(flight: number, clone: Buffer | undefined | null, reason: string): void
-  /** The caller of a load no longer waits; `leads` if its factory runs. */
-  leave(ticket: number, leads: boolean): void
+  /** The caller of a load no longer waits; `leads` if its factory runs. False if nothing is known of it: its end will come. */
+  leave(ticket: number, leads: boolean): boolean
   peek(key: Text): Answer
   /** The state of the link, as in `health()`. */
   state(): string

@@ -15,7 +15,7 @@
  * | pending | lead of a flight | pending |
  * | open, pending | a stale value | answered: the promise is settled, and the loop is not held |
  * | answered | lead of a flight, or completion | settled |
- * | pending | the signal aborts: a load | settled, the native side is told |
+ * | pending | the signal aborts: a load of a flight | settled, the native side is told |
  * | pending | the signal aborts: anything else | abandoned: rejected, the slot waits for its completion |
  * | abandoned | completion | settled |
  */
@@ -145,7 +145,7 @@ class Tickets {
    * The native side has the ticket; its completion will come.
    * @param {Ticket} ticket
    * @param {AbortSignal | undefined} signal
-   * @param {((id: number) => void) | undefined} leave tells the native side to forget the ticket, where it can
+   * @param {((id: number) => boolean) | undefined} leave tells the native side to forget the ticket, where it can
    */
   keep(ticket, signal, leave) {
     if (ticket.answered) return
@@ -162,18 +162,16 @@ class Tickets {
   /**
    * @param {Ticket} ticket
    * @param {AbortSignal} signal
-   * @param {((id: number) => void) | undefined} leave
+   * @param {((id: number) => boolean) | undefined} leave
    */
   #abort(ticket, signal, leave) {
     const error = abortedBy(signal)
     ticket.reject?.(error)
     ticket.left?.(error)
     this.#release(ticket)
-    if (leave === undefined) ticket.finish = ticket.discard
-    else {
-      leave(ticket.id)
-      this.#close(ticket)
-    }
+    // Where the native side knows nothing of it any more, or not yet, its end will come, and its number stays taken.
+    if (leave === undefined || !leave(ticket.id)) ticket.finish = ticket.discard
+    else this.#close(ticket)
   }
 
   /** @param {Ticket} ticket */

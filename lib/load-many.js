@@ -25,17 +25,18 @@ const trace = require('./trace.js')
 class Batch {
   #loadMissing
   /** Keys of which it is not known yet whether they have to be made. */
-  #open
+  #open = 0
   /** @type {Asked[]} */
   #asked = []
 
-  /**
-   * @param {LoadMissing} loadMissing
-   * @param {number} open
-   */
-  constructor(loadMissing, open) {
+  /** @param {LoadMissing} loadMissing */
+  constructor(loadMissing) {
     this.#loadMissing = loadMissing
-    this.#open = open
+  }
+
+  /** So many keys are undecided. @param {number} keys */
+  await(keys) {
+    this.#open += keys
   }
 
   /**
@@ -155,8 +156,9 @@ function loadMany(handle, keys, loadMissing, optionsOf) {
     if ('value' in hit) promises.set(key, Promise.resolve(hit.value))
     if (hit.load !== undefined) needed.push({ key, load: hit.load })
   }
-  const batch = new Batch(loadMissing, needed.length)
+  const batch = new Batch(loadMissing)
   const loads = needed.map(({ key, load }) => load(batch.factory(key)))
+  batch.await(loads.filter((load) => !locks(load)).length)
   for (const alike of groupsOf(loads)) {
     const started = startAll(handle, alike, batch)
     alike.forEach(({ key }, index) => {
@@ -225,13 +227,22 @@ function startAll(handle, loads, batch) {
 }
 
 /**
+ * Whether a key is made under a lease. It is waited for by nobody: two calls that each hold one and wait for the other's
+ * would wait for each other.
+ * @param {Load} load
+ */
+function locks({ handle, options }) {
+  return options.lock ?? handle.loader['lock'] === true
+}
+
+/**
  * The operation of a load that tells the batch, once, when it is known who has or makes its value: `decide`.
  * @param {Load} load
  * @param {Batch} batch
  */
 function decidingOperation(load, batch) {
   const inner = operationOf(load)
-  let isOpen = true
+  let isOpen = !locks(load)
   const decide = () => {
     if (isOpen) batch.decided()
     isOpen = false

@@ -214,9 +214,16 @@ function operationOf(load) {
     finish,
     detail: load,
     leaves: () => load.running !== undefined,
+    discard: unheard,
     absent: () => alone(load),
     behind: load.served,
   }
+}
+
+/** @type {Finish} Its caller has left before it was in a flight: whatever is asked of it goes to the next. */
+function unheard(ticket, kind) {
+  if (kind === KIND.LEAD || kind === KIND.STALE) ticket.handle.native.leave(ticket.id, false)
+  return undefined
 }
 
 /** @type {Finish} */

@@ -78,14 +78,14 @@ impl<R, H> Stripe<R, H> {
         }
     }
 
-    fn hear(&mut self, key: &[u8]) {
+    fn hear(&mut self, key: &[u8], in_order: bool) {
         self.reads.remove(key);
         self.holds.remove(key);
         let Some(flight) = self.flights.get_mut(key) else {
             return;
         };
         match flight.patience {
-            Patience::Reading => (),
+            Patience::Reading => flight.joinable &= in_order,
             Patience::Once => {
                 flight.joinable = false;
                 flight.patience = Patience::Never;
@@ -193,8 +193,9 @@ impl<R, H> Locked<'_, R, H> {
     }
 
     /// Somebody else changed the key, as far as is known: as [`Locked::mutate`], but a flight takes it as its stage allows.
-    pub fn hear<T>(&mut self, change: impl FnOnce() -> T) -> T {
-        self.stripe.hear(self.key);
+    /// `in_order`: the news came over the connection that answers reads, so that no answer behind it is from before it.
+    pub fn hear<T>(&mut self, in_order: bool, change: impl FnOnce() -> T) -> T {
+        self.stripe.hear(self.key, in_order);
         self.counted(change)
     }
 
@@ -384,8 +385,8 @@ mod tests {
     fn a_flight_that_reads_takes_no_notice_of_changes_elsewhere() {
         let table = table();
         table.lock(b"k").begin_flight(1);
-        table.lock(b"k").hear(|| ());
-        table.lock(b"k").hear(|| ());
+        table.lock(b"k").hear(true, || ());
+        table.lock(b"k").hear(true, || ());
         assert!(table.lock(b"k").is_joinable(1) && table.lock(b"k").end_flight(1));
     }
 
@@ -396,10 +397,10 @@ mod tests {
             table.lock(b"k").begin_flight(1);
             table.lock(b"k").lead_flight(1, only_if_absent);
             for _ in 0..outlives {
-                table.lock(b"k").hear(|| ());
+                table.lock(b"k").hear(true, || ());
                 assert!(table.lock(b"k").is_flight(1) && !table.lock(b"k").is_joinable(1));
             }
-            table.lock(b"k").hear(|| ());
+            table.lock(b"k").hear(true, || ());
             assert!(!table.lock(b"k").end_flight(1));
         }
     }

@@ -17,7 +17,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -36,6 +36,8 @@ pub struct Tags {
     count: AtomicU64,
     /// How many there had been at the last sweeps.
     swept: Mutex<VecDeque<u64>>,
+    /// How many tags there may be before those that nobody holds go.
+    most: AtomicUsize,
     /// Of changes up to this one it is not known any more which tag they were of.
     forgotten: AtomicU64,
 }
@@ -110,6 +112,7 @@ impl Tags {
             count: AtomicU64::new(0),
             swept: Mutex::default(),
             forgotten: AtomicU64::new(0),
+            most: AtomicUsize::new(MOST),
         }
     }
 
@@ -119,21 +122,33 @@ impl Tags {
         let mut held = self.held.lock();
         let tag = held
             .entry(Arc::clone(key))
-            .or_insert_with(|| Arc::new(Tag::new(key)));
+            .or_insert_with(|| self.make(key));
         Arc::clone(tag)
+    }
+
+    /// A tag of which it is not known when it changed, but for what was not forgotten.
+    fn make(&self, key: &Arc<[u8]>) -> Arc<Tag> {
+        Arc::new(Tag {
+            key: Arc::clone(key),
+            changes: AtomicU64::new(0),
+            changed: AtomicU64::new(self.forgotten.load(SeqCst)),
+            known: Mutex::default(),
+        })
     }
 
     /// Every entry made under the tag is gone from now on.
     pub fn change(&self, key: &[u8]) {
         let number = self.count.fetch_add(1, SeqCst) + 1;
         let mut held = self.held.lock();
-        if held.len() >= MOST && !held.contains_key(key) {
+        if held.len() >= self.most.load(SeqCst) && !held.contains_key(key) {
             self.forget(&mut held, number - 1);
+            // Those that entries hold do not go: it is looked at again once there are twice as many.
+            self.most.store(MOST.max(held.len() * 2), SeqCst);
         }
         let tag = held.get(key).map(Arc::clone);
         let tag = tag.unwrap_or_else(|| {
             let key = Arc::from(key);
-            let tag = Arc::new(Tag::new(&key));
+            let tag = self.make(&key);
             held.insert(key, Arc::clone(&tag));
             tag
         });
@@ -178,15 +193,6 @@ impl Tags {
 }
 
 impl Tag {
-    fn new(key: &Arc<[u8]>) -> Self {
-        Self {
-            key: Arc::clone(key),
-            changes: AtomicU64::new(0),
-            changed: AtomicU64::new(0),
-            known: Mutex::default(),
-        }
-    }
-
     /// How often it was changed, as far as this process knows. Look before Redis is asked.
     #[must_use]
     pub fn changes(&self) -> u64 {

@@ -63,8 +63,9 @@ impl Cache {
         let mut dropped = 0;
         for key in keys.iter().filter(|key| !key.starts_with(&own)) {
             let key: Key = Arc::from(*key);
+            let in_order = self.l2.as_ref().is_some_and(|l2| l2.is_pushed(&key));
             let mut locked = self.table.lock(&key);
-            dropped += u64::from(locked.hear(|| self.drop_from_l1(&key)));
+            dropped += u64::from(locked.hear(in_order, || self.drop_from_l1(&key)));
             drop(locked);
             self.waits.tell(&key);
         }

@@ -255,8 +255,10 @@ impl Cache {
         };
         if first {
             let (l2, released) = (Arc::clone(l2), self.release_locks());
+            let cache = Arc::clone(self);
             self.runtime.spawn(async move {
                 released.await;
+                cache.send_deferred().await;
                 l2.close().await;
                 waiter.settle(Outcome::Undefined);
             });

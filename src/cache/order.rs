@@ -7,11 +7,16 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 
 use super::{Cache, Key, Outcome, Waiter};
+use crate::clock;
+
+/// How long `close` waits for deferred writes to be sent.
+const CLOSING_MS: u64 = 250;
 
 /// An operation that waits.
 type Step = Box<dyn FnOnce(&Arc<Cache>) + Send>;
@@ -21,6 +26,8 @@ type Step = Box<dyn FnOnce(&Arc<Cache>) + Send>;
 struct Queue {
     /// Deferred writes of the key, and operations on several keys whose turn has come here.
     ahead: usize,
+    /// Operations that change the key and were not carried out yet.
+    changes: usize,
     steps: VecDeque<Step>,
     /// A step is being carried out.
     running: bool,
@@ -39,6 +46,7 @@ struct Turn {
     keys: Vec<Key>,
     /// Keys at which its turn has not come.
     missing: AtomicUsize,
+    changes: bool,
     step: Mutex<Option<Step>>,
 }
 
@@ -58,9 +66,9 @@ impl Deferred {
         !self.is_idle() && self.queues.lock().contains_key(key)
     }
 
-    /// Whether an operation waits at the key: what L1 holds may be from before it.
+    /// Whether an operation that changes the key waits: what L1 holds is from before it.
     fn is_awaited(&self, key: &[u8]) -> bool {
-        let waits = |queue: &Queue| !queue.steps.is_empty() || queue.running;
+        let waits = |queue: &Queue| queue.changes > 0;
         !self.is_idle() && self.queues.lock().get(key).is_some_and(waits)
     }
 
@@ -71,12 +79,14 @@ impl Deferred {
         self.queues.lock().keys().map(Arc::clone).collect()
     }
 
-    /// Lines up for all keys at once, so that no two operations wait for each other. At how many of them its turn has come.
+    /// Lines up for all keys at once, so that no two operations wait for each other. At how many of them its turn has come: of
+    /// one that only reads, at all where nothing is ahead.
     fn line_up(&self, turn: &Arc<Turn>) -> usize {
         let mut queues = self.queues.lock();
         let mut come = 0;
         for key in &turn.keys {
             if let Some(queue) = queues.get_mut(key) {
+                queue.changes += usize::from(turn.changes);
                 let (turn, own) = (Arc::clone(turn), Arc::clone(key));
                 let arrive = move |cache: &Arc<Cache>| {
                     cache.deferred.begin(&own);
@@ -84,7 +94,9 @@ impl Deferred {
                 };
                 queue.steps.push_back(Box::new(arrive));
             } else {
-                queues.entry(Arc::clone(key)).or_default().ahead += 1;
+                let queue = queues.entry(Arc::clone(key)).or_default();
+                queue.ahead += 1;
+                queue.changes += usize::from(turn.changes);
                 come += 1;
             }
         }
@@ -92,10 +104,11 @@ impl Deferred {
         come
     }
 
-    /// What was ahead at `key` is over.
-    fn end(&self, key: &Key) {
+    /// What was ahead at `key` is over; it `changed` the key if it was an operation that does.
+    fn end(&self, key: &Key, changed: bool) {
         if let Some(queue) = self.queues.lock().get_mut(key) {
             queue.ahead -= 1;
+            queue.changes -= usize::from(changed);
         }
     }
 
@@ -146,12 +159,15 @@ impl Cache {
     pub fn in_turn(
         self: &Arc<Self>,
         keys: &[Key],
+        changes: bool,
         waiter: Waiter,
         operation: impl FnOnce(&Arc<Self>, Waiter) -> Option<Outcome> + Send + 'static,
     ) -> Option<Outcome> {
         let mut keys = keys.to_vec();
         keys.sort_unstable();
         keys.dedup();
+        // Who only reads is in nobody's way where nothing is deferred.
+        keys.retain(|key| changes || self.deferred.has(key));
         let (claim, ticket) = (waiter.sink().map(Arc::clone), waiter.ticket());
         let step = move |cache: &Arc<Self>| {
             let outcome = operation(cache, waiter);
@@ -160,18 +176,19 @@ impl Cache {
             }
         };
         let turn = Arc::new(Turn {
-            missing: AtomicUsize::new(keys.len()),
+            missing: AtomicUsize::new(keys.len() + 1),
             keys,
+            changes,
             step: Mutex::new(Some(Box::new(step))),
         });
         let come = self.deferred.line_up(&turn);
-        self.arrive(&turn, come);
+        self.arrive(&turn, come + 1);
         None
     }
 
     /// The turn of an operation has come at so many more of its keys; with the last of them it is carried out.
-    fn arrive(self: &Arc<Self>, turn: &Turn, come: usize) {
-        if come == 0 || turn.missing.fetch_sub(come, SeqCst) > come {
+    fn arrive(self: &Arc<Self>, turn: &Arc<Turn>, come: usize) {
+        if turn.missing.fetch_sub(come, SeqCst) > come {
             return;
         }
         let step = turn.step.lock().take();
@@ -179,17 +196,42 @@ impl Cache {
             step(self);
         }
         for key in &turn.keys {
-            self.go_on(key);
+            self.deferred.end(key, turn.changes);
         }
+        // Not from here: a long line would be a deep stack.
+        let (cache, turn) = (Arc::clone(self), Arc::clone(turn));
+        self.runtime.spawn(async move {
+            for key in &turn.keys {
+                cache.carry_out(key);
+            }
+            cache.wake();
+        });
         self.wake();
     }
 
-    /// What was ahead at `key` is over: what waited behind it goes on, in order.
+    /// A deferred write of `key` is over: what waited behind it goes on, in order.
     pub(super) fn go_on(self: &Arc<Self>, key: &Key) {
-        self.deferred.end(key);
+        self.deferred.end(key, false);
+        self.carry_out(key);
+    }
+
+    fn carry_out(self: &Arc<Self>, key: &Key) {
         while let Some(step) = self.deferred.next(key) {
             step(self);
             self.deferred.done(key);
         }
+    }
+
+    /// Waits until what is deferred was sent, if that does not take long. May be cancelled.
+    pub(super) async fn send_deferred(&self) {
+        let until = clock::now() + CLOSING_MS;
+        while !self.deferred.is_idle() && clock::now() < until {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Whether no write waits for the versions of its tags.
+    pub(super) fn defers_nothing(&self) -> bool {
+        self.deferred.is_idle()
     }
 }

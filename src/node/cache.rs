@@ -96,17 +96,18 @@ impl NativeCache {
         Arc::clone(&self.queue) as Arc<dyn Sink>
     }
 
-    /// Carries out an operation on `keys`, behind the deferred writes that they may have.
+    /// Carries out an operation on `keys`, which it `changes` or only reads, behind the deferred writes that they may have.
     fn in_turn<'env>(
         &self,
         env: &'env Env,
         keys: &[Key],
+        changes: bool,
         waiter: Waiter,
         operation: impl FnOnce(&Arc<Cache>, Waiter) -> Option<Outcome> + Send + 'static,
     ) -> Answer<'env> {
         let cache = self.core();
         let outcome = if cache.defers(keys) {
-            cache.in_turn(keys, waiter, operation)
+            cache.in_turn(keys, changes, waiter, operation)
         } else {
             operation(cache, waiter)
         };
@@ -120,7 +121,7 @@ impl NativeCache {
         waiter: Waiter,
         operation: impl FnOnce(&Arc<Cache>, Waiter) -> Option<Outcome> + Send + 'static,
     ) -> Answer<'env> {
-        self.in_turn(env, &self.core().deferred_keys(), waiter, operation)
+        self.in_turn(env, &self.core().deferred_keys(), true, waiter, operation)
     }
 
     fn keys(&self, names: Vec<Text<'_>>) -> Result<std::result::Result<Vec<Key>, CacheError>> {
@@ -225,9 +226,13 @@ impl NativeCache {
     ) -> Answer<'env> {
         let key = key!(self, env, key);
         let waiter = self.waiter_for(ticket, form(want));
-        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
-            cache.get(&key, strict, waiter)
-        })
+        self.in_turn(
+            env,
+            &[Arc::clone(&key)],
+            false,
+            waiter,
+            move |cache, waiter| cache.get(&key, strict, waiter),
+        )
     }
 
     #[napi]
@@ -242,6 +247,7 @@ impl NativeCache {
         self.in_turn(
             env,
             &keys.clone(),
+            false,
             self.waiter(ticket),
             move |cache, waiter| cache.get_many(&keys, strict, waiter),
         )
@@ -264,9 +270,13 @@ impl NativeCache {
         };
         let options = input::write_options(&self.tags, options.as_ref())?;
         let waiter = self.waiter(ticket);
-        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
-            cache.set(&key, payload, &options, waiter)
-        })
+        self.in_turn(
+            env,
+            &[Arc::clone(&key)],
+            true,
+            waiter,
+            move |cache, waiter| cache.set(&key, payload, &options, waiter),
+        )
     }
 
     #[napi]
@@ -298,9 +308,13 @@ impl NativeCache {
             writes.push((key, payload, options));
         }
         let keys: Vec<Key> = writes.iter().map(|(key, ..)| Arc::clone(key)).collect();
-        self.in_turn(env, &keys, self.waiter(ticket), move |cache, waiter| {
-            cache.set_many(writes, waiter)
-        })
+        self.in_turn(
+            env,
+            &keys,
+            true,
+            self.waiter(ticket),
+            move |cache, waiter| cache.set_many(writes, waiter),
+        )
     }
 
     #[napi]
@@ -313,9 +327,13 @@ impl NativeCache {
     ) -> Answer<'env> {
         let key = key!(self, env, key);
         let waiter = self.waiter(ticket);
-        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
-            cache.has(&key, strict, waiter)
-        })
+        self.in_turn(
+            env,
+            &[Arc::clone(&key)],
+            false,
+            waiter,
+            move |cache, waiter| cache.has(&key, strict, waiter),
+        )
     }
 
     #[napi]
@@ -328,9 +346,13 @@ impl NativeCache {
     ) -> Answer<'env> {
         let key = key!(self, env, key);
         let waiter = self.waiter(ticket);
-        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
-            cache.delete(&key, strict, waiter)
-        })
+        self.in_turn(
+            env,
+            &[Arc::clone(&key)],
+            true,
+            waiter,
+            move |cache, waiter| cache.delete(&key, strict, waiter),
+        )
     }
 
     #[napi]
@@ -345,6 +367,7 @@ impl NativeCache {
         self.in_turn(
             env,
             &keys.clone(),
+            true,
             self.waiter(ticket),
             move |cache, waiter| cache.delete_many(keys, strict, waiter),
         )
@@ -421,9 +444,13 @@ impl NativeCache {
     ) -> Answer<'env> {
         let key = key!(self, env, key);
         let waiter = self.waiter(ticket);
-        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
-            cache.ttl(&key, strict, waiter)
-        })
+        self.in_turn(
+            env,
+            &[Arc::clone(&key)],
+            false,
+            waiter,
+            move |cache, waiter| cache.ttl(&key, strict, waiter),
+        )
     }
 
     #[napi]
@@ -441,9 +468,13 @@ impl NativeCache {
             Ttl::Never | Ttl::Default => None,
         };
         let waiter = self.waiter(ticket);
-        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
-            cache.touch(&key, ttl_ms, strict, waiter)
-        })
+        self.in_turn(
+            env,
+            &[Arc::clone(&key)],
+            true,
+            waiter,
+            move |cache, waiter| cache.touch(&key, ttl_ms, strict, waiter),
+        )
     }
 
     #[napi]
@@ -456,9 +487,13 @@ impl NativeCache {
     ) -> Answer<'env> {
         let key = key!(self, env, key);
         let waiter = self.waiter(ticket);
-        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
-            cache.mark_stale(&key, strict, waiter)
-        })
+        self.in_turn(
+            env,
+            &[Arc::clone(&key)],
+            true,
+            waiter,
+            move |cache, waiter| cache.mark_stale(&key, strict, waiter),
+        )
     }
 
     #[napi]
@@ -473,9 +508,13 @@ impl NativeCache {
         let key = key!(self, env, key);
         let ttl = input::ttl(&ttl)?;
         let waiter = self.waiter(ticket);
-        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
-            cache.increment(&key, by, ttl, waiter)
-        })
+        self.in_turn(
+            env,
+            &[Arc::clone(&key)],
+            true,
+            waiter,
+            move |cache, waiter| cache.increment(&key, by, ttl, waiter),
+        )
     }
 
     #[napi]
@@ -550,9 +589,13 @@ impl NativeCache {
         let key = key!(self, env, key);
         let options = input::load_options(&self.tags, &options)?;
         let waiter = self.waiter(ticket);
-        self.in_turn(env, &[Arc::clone(&key)], waiter, move |cache, waiter| {
-            cache.load(&key, &options, waiter)
-        })
+        self.in_turn(
+            env,
+            &[Arc::clone(&key)],
+            true,
+            waiter,
+            move |cache, waiter| cache.load(&key, &options, waiter),
+        )
     }
 
     /// Several at once. For each `[kind, value]`, `true` if it waits for somebody else's flight, or `undefined` if its own
@@ -668,10 +711,10 @@ impl NativeCache {
         self.core().load_failed(flight, clone.as_ref(), &reason);
     }
 
-    /// The caller of a load no longer waits; `leads` if its factory runs.
+    /// The caller of a load no longer waits; `leads` if its factory runs. False if nothing is known of it: its end will come.
     #[napi]
-    pub fn leave(&self, ticket: u32, leads: bool) {
-        self.core().leave(&self.sink(), ticket, leads);
+    pub fn leave(&self, ticket: u32, leads: bool) -> bool {
+        self.core().leave(&self.sink(), ticket, leads)
     }
 
     #[napi]

@@ -12,8 +12,9 @@ use crate::cache::{
 
 impl Cache {
     /// The caller of `ticket` no longer waits; `leads` if it runs the factory. When nobody waits any more, the factory is
-    /// told; a lead that its caller did not live to hear of goes to the next.
-    pub fn leave(self: &Arc<Self>, sink: &Arc<dyn Sink>, ticket: u32, leads: bool) {
+    /// told; a lead that its caller did not live to hear of goes to the next. False if it is in no flight: then its end is
+    /// on its way, or it waits behind a deferred write.
+    pub fn leave(self: &Arc<Self>, sink: &Arc<dyn Sink>, ticket: u32, leads: bool) -> bool {
         let mut flights = self.flights.lock();
         let found = flights.by_id.iter_mut().find_map(|(id, flight)| {
             let left = |caller: &Caller| caller.waiter.is(sink, ticket);
@@ -29,8 +30,10 @@ impl Cache {
         match found {
             Some((id, true, _)) => self.lead(id, false),
             Some((id, false, true)) => self.abandon(id),
-            Some((_, false, false)) | None => (),
+            Some((_, false, false)) => (),
+            None => return false,
         }
+        true
     }
 
     /// Ends a flight that nobody wants, or frees its key and tells its factory.

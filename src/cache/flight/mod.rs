@@ -293,10 +293,11 @@ impl Cache {
         for (key, waiter) in loads {
             if self.defers(std::slice::from_ref(&key)) {
                 let (asked, options) = (Arc::clone(&key), options.clone());
-                self.in_turn(&[key], waiter, move |cache, waiter| {
+                self.in_turn(&[key], true, waiter, move |cache, waiter| {
                     cache.load(&asked, &options, waiter)
                 });
-                started.push(Started::Later(true));
+                // Whoever gathers does not wait for it: it may yet join somebody else's flight.
+                started.push(Started::Later(false));
                 continue;
             }
             started.push(match self.start_load(&key, options, waiter) {
@@ -528,7 +529,10 @@ impl Cache {
     /// Whether nothing is pending that nobody waits for.
     pub(super) fn nothing_pending(&self) -> bool {
         let journaled = self.l2.as_ref().map_or(0, |l2| l2.journaled());
-        self.background.load(SeqCst) == 0 && journaled == 0 && self.flights.lock().by_id.is_empty()
+        self.background.load(SeqCst) == 0
+            && journaled == 0
+            && self.defers_nothing()
+            && self.flights.lock().by_id.is_empty()
     }
 }
 

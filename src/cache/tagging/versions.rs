@@ -243,8 +243,9 @@ impl Answers {
             return;
         }
         let then = self.then.lock().take();
+        let given = std::mem::take(&mut *self.given.lock());
         if let Some(then) = then {
-            then(cache, std::mem::take(&mut *self.given.lock()));
+            then(cache, given);
         }
     }
 }
