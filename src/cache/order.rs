@@ -79,8 +79,8 @@ impl Deferred {
         self.queues.lock().keys().map(Arc::clone).collect()
     }
 
-    /// Lines up for all keys at once, so that no two operations wait for each other. At how many of them its turn has come: of
-    /// one that only reads, at all where nothing is ahead.
+    /// Lines up for all keys at once, so that no two operations wait for each other. At how many of them its turn has come. Hits
+    /// in L1 wait for those only that change something.
     fn line_up(&self, turn: &Arc<Turn>) -> usize {
         let mut queues = self.queues.lock();
         let mut come = 0;
@@ -155,7 +155,7 @@ impl Cache {
         self.deferred.is_awaited(key)
     }
 
-    /// Carries out `operation` behind the deferred writes of `keys`; what is asked of them later waits behind it.
+    /// Carries out `operation`, which `changes` its keys or only reads them, behind the deferred writes of `keys`; what is asked of them later waits behind it.
     pub fn in_turn(
         self: &Arc<Self>,
         keys: &[Key],
@@ -166,8 +166,6 @@ impl Cache {
         let mut keys = keys.to_vec();
         keys.sort_unstable();
         keys.dedup();
-        // Who only reads is in nobody's way where nothing is deferred.
-        keys.retain(|key| changes || self.deferred.has(key));
         let (claim, ticket) = (waiter.sink().map(Arc::clone), waiter.ticket());
         let step = move |cache: &Arc<Self>| {
             let outcome = operation(cache, waiter);

@@ -315,7 +315,8 @@ impl Cache {
     /// What L1 holds under `key`, without I/O and without being counted.
     #[must_use]
     pub fn peek(&self, key: &[u8]) -> Option<Payload> {
-        self.hit(key).map(|entry| entry.payload.clone())
+        let hit = self.hit(key).filter(|_| !self.is_awaited(key));
+        hit.map(|entry| entry.payload.clone())
     }
 
     /// Closes the cache when nobody waits for it.
