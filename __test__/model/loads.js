@@ -74,6 +74,15 @@ async function ask(cache, record, { tick, model }) {
   return { answers, calls: factory.calls }
 }
 
+/**
+ * How often the factory is called for several callers: once. Behind a write that waits for its tags they come one by one, and who
+ * comes after the value is there and wants it fresh has it made again.
+ */
+function callsOf(model, { callers, fresh }, once, seen) {
+  const apart = fresh && model.kind.l2 && once === 1
+  return apart && seen >= 1 && seen <= callers ? seen : once
+}
+
 const getOrSet = {
   weight: 6,
   fields: { key: aKey, callers: fc.constantFrom(1, 3), times: fc.constantFrom(1, 2), ...FACTORY },
@@ -87,7 +96,8 @@ const getOrSet = {
   },
   apply(model, record, seen) {
     const groups = Array.from({ length: record.times }, (_, n) => {
-      const [outcome, calls] = loaded(model, meant(record), seen.value?.[n])
+      const [outcome, once] = loaded(model, meant(record), seen.value?.[n])
+      const calls = callsOf(model, record, once, seen.value?.[n]?.calls)
       return { answers: Array(record.callers).fill(outcome), calls }
     })
     return { value: groups }
