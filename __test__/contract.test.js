@@ -16,8 +16,13 @@ const CHAPTERS = [
   'counters',
   'loading',
   'staleness',
+  'failures',
+  'factories',
   'tags',
   'many',
+  'many-options',
+  'many-meanwhile',
+  'warming',
   'refusals',
   'views',
 ]

@@ -1,7 +1,6 @@
 'use strict'
 
-// lock() and withLock(): one at a time, in this process and in all; what ends a lock, who hears of it, and what of it is left
-// in Redis.
+// lock() and withLock(): one at a time, in this process and in all; who waits for a lock, and how it is given back.
 
 const assert = require('node:assert/strict')
 const { after, before, describe, test } = require('node:test')
@@ -9,34 +8,16 @@ const { setImmediate: turn, setTimeout: pause } = require('node:timers/promises'
 const { Worker } = require('node:worker_threads')
 const { cacheError, openCache, openOn, ownNamespace } = require('./support/cache.js')
 const { root, runScript } = require('./support/child.js')
-const { startProxy } = require('./support/fault-proxy.js')
+const { LOCKED, LONG, SLACK_MS, isFree, pair, placeOf } = require('./support/locks.js')
 const { mostInside, startProcess } = require('./support/processes.js')
-const { freePort, startRedis } = require('./support/redis.js')
+const { startRedis } = require('./support/redis.js')
 const { eventOf, hold, timed, until } = require('./support/wait.js')
-
-const LOCKED = cacheError('ERR_CACHE_LOCKED')
-const UNAVAILABLE = cacheError('ERR_CACHE_L2_UNAVAILABLE')
-/** A lease that no test outlives. */
-const LONG = { ttl: 60_000, wait: 30_000 }
-/** What a loaded machine may add to a bound. */
-const SLACK_MS = 1_000
 
 let server
 before(async () => {
   server = await startRedis()
 })
 after(() => server.stop())
-
-/** Two caches as two processes would have them. */
-async function pair(t, options = {}) {
-  const shared = { namespace: ownNamespace(), ...options }
-  return Promise.all([openOn(t, server, shared), openOn(t, server, shared)])
-}
-
-/** The key of a lock as it is in Redis. */
-const placeOf = (cache, key) => `${cache.prefix}~lock:${key}`
-const isHeld = async (cache, key, at = server) => (await at.command('EXISTS', placeOf(cache, key))) === 1
-const isFree = async (cache, key, at = server) => !(await isHeld(cache, key, at))
 
 /** Takes the lock, and gives it back, `rounds` times with each cache; how many were inside at once at most. */
 async function contend(caches, rounds) {
@@ -53,12 +34,6 @@ async function contend(caches, rounds) {
   return most
 }
 
-/** The reason with which the lock's signal aborts. */
-async function lossOf(lock, timeout = 10_000) {
-  await until(() => lock.signal.aborted, { timeout })
-  return lock.signal.reason
-}
-
 describe('one at a time', () => {
   test('in a cache without Redis', async (t) => {
     const cache = openCache(t, {})
@@ -66,7 +41,7 @@ describe('one at a time', () => {
   })
 
   test('in two caches on one Redis', async (t) => {
-    assert.equal(await contend(await pair(t), 15), 1)
+    assert.equal(await contend(await pair(t, server), 15), 1)
   })
 
   test('in four processes, with fences that grow from owner to owner', async (t) => {
@@ -88,7 +63,7 @@ describe('one at a time', () => {
   })
 
   test('other keys, and the entry of the same key, are free', async (t) => {
-    const [a, b] = await pair(t)
+    const [a, b] = await pair(t, server)
     await a.withLock('key', LONG, async () => {
       await b.set('key', 1)
       assert.equal(await b.get('key'), 1)
@@ -98,7 +73,7 @@ describe('one at a time', () => {
   })
 
   test('a view locks what the cache calls by its whole key', async (t) => {
-    const [a, b] = await pair(t)
+    const [a, b] = await pair(t, server)
     const lock = await a.namespaced('part').lock('key', LONG)
     await assert.rejects(b.lock('part:key', { wait: 0 }), LOCKED)
     assert.equal(await lock.release(), true)
@@ -131,7 +106,7 @@ describe('a fence', () => {
 describe('waiting', () => {
   for (const kind of ['without Redis', 'with Redis']) {
     test(`ends with ERR_CACHE_LOCKED after \`wait\`, and at once where that is 0, ${kind}`, async (t) => {
-      const [a, b] = kind === 'with Redis' ? await pair(t) : Array(2).fill(openCache(t, {}))
+      const [a, b] = kind === 'with Redis' ? await pair(t, server) : Array(2).fill(openCache(t, {}))
       const lock = await a.lock('key', LONG)
       const refusal = async (wait) => {
         const { value, ms } = await timed(() => b.lock('key', { wait }).catch((error) => error))
@@ -150,7 +125,7 @@ describe('waiting', () => {
 
   for (const invalidation of ['off', 'pubsub', 'tracking']) {
     test(`ends with the lock soon after it is given back, with invalidation by '${invalidation}'`, async (t) => {
-      const [a, b] = await pair(t, { invalidation })
+      const [a, b] = await pair(t, server, { invalidation })
       await until(() => b.health().cache.l2.invalidation.mode === invalidation)
       const lock = await a.lock('key', LONG)
       const waiting = b.lock('key', LONG)
@@ -167,7 +142,7 @@ describe('waiting', () => {
   }
 
   test('costs no more than a few questions a second', async (t) => {
-    const [a, b] = await pair(t, { invalidation: 'off' })
+    const [a, b] = await pair(t, server, { invalidation: 'off' })
     const lock = await a.lock('key', LONG)
     const before = b.stats().l2Commands
     await assert.rejects(b.lock('key', { wait: 1_500 }), LOCKED)
@@ -187,7 +162,7 @@ describe('waiting', () => {
   })
 
   test('a caller who leaves while waiting does not keep the lock', async (t) => {
-    for (const [a, b] of [await pair(t), Array(2).fill(openCache(t, {}))]) {
+    for (const [a, b] of [await pair(t, server), Array(2).fill(openCache(t, {}))]) {
       const lock = await a.lock('key', LONG)
       const leaving = new AbortController()
       const waiting = b.lock('key', { ...LONG, signal: leaving.signal })
@@ -200,7 +175,7 @@ describe('waiting', () => {
   })
 
   test('a caller who leaves before it hears that the lock is its own does not keep it', async (t) => {
-    const [a, b] = await pair(t)
+    const [a, b] = await pair(t, server)
     const leaving = new AbortController()
     const lock = a.lock('key', { ...LONG, signal: leaving.signal })
     await null
@@ -220,7 +195,7 @@ describe('waiting', () => {
 
 describe('releasing', () => {
   test('tells whether the lock was still held, and only once', async (t) => {
-    const [redis] = await pair(t)
+    const [redis] = await pair(t, server)
     for (const cache of [redis, openCache(t, {})]) {
       const lock = await cache.lock('key', LONG)
       assert.equal(await lock.release(), true)
@@ -228,11 +203,11 @@ describe('releasing', () => {
       assert.equal(await lock.extend(1_000), false)
       assert.equal(lock.signal.aborted, false)
     }
-    assert.ok(await isFree(redis, 'key'))
+    assert.ok(await isFree(server, redis, 'key'))
   })
 
   test('leaves a lock alone that somebody else has by now', async (t) => {
-    const [a] = await pair(t)
+    const [a] = await pair(t, server)
     const lock = await a.lock('key', LONG)
     await server.command('SET', placeOf(a, 'key'), 'of somebody else', 'PX', 60_000)
     assert.equal(await lock.release(), false)
@@ -240,9 +215,9 @@ describe('releasing', () => {
   })
 
   test('withLock passes on what its function gives or throws, and releases', async (t) => {
-    const [a] = await pair(t)
+    const [a] = await pair(t, server)
     assert.equal(await a.withLock('key', undefined, ({ key }) => `with ${key}`), 'with key')
-    assert.ok(await isFree(a, 'key'))
+    assert.ok(await isFree(server, a, 'key'))
     const thrown = new RangeError('no')
     await assert.rejects(
       a.withLock('key', LONG, () => {
@@ -250,20 +225,20 @@ describe('releasing', () => {
       }),
       (error) => error === thrown,
     )
-    assert.ok(await isFree(a, 'key'))
+    assert.ok(await isFree(server, a, 'key'))
     await assert.rejects(a.withLock('key', LONG), cacheError('ERR_CACHE_OPTIONS'))
-    assert.ok(await isFree(a, 'key'))
+    assert.ok(await isFree(server, a, 'key'))
   })
 
   test('the end of its block releases a lock', { skip: !Symbol.asyncDispose }, async (t) => {
-    const [a] = await pair(t)
+    const [a] = await pair(t, server)
     const lock = await a.lock('key', LONG)
     await lock[Symbol.asyncDispose]()
-    assert.ok(await isFree(a, 'key'))
+    assert.ok(await isFree(server, a, 'key'))
   })
 
   test('close() releases', async (t) => {
-    const [a, b] = await pair(t)
+    const [a, b] = await pair(t, server)
     const locks = await Promise.all(['one', 'two'].map((key) => a.lock(key, LONG)))
     await a.close()
     await Promise.all(['one', 'two'].map((key) => b.lock(key, { wait: 0 })))
@@ -285,7 +260,7 @@ describe('releasing', () => {
   })
 
   test('close() refuses a caller who waits, at once', async (t) => {
-    const [a, b] = await pair(t)
+    const [a, b] = await pair(t, server)
     const memory = openCache(t, {})
     for (const [holder, waiter] of [
       [a, b],
@@ -350,241 +325,6 @@ describe('releasing', () => {
     for (const cache of caches) await (await cache.lock('held', LONG)).release()
     for (const lock of waitedFor) assert.equal(await lock.release(), true)
     for (const cache of caches) await (await cache.lock('waited-for', LONG)).release()
-  })
-})
-
-describe('a lock that is held', () => {
-  test('is renewed when half of its life is over', async (t) => {
-    const [a, b] = await pair(t)
-    const ttl = 1_000
-    const lock = await a.lock('key', { ttl })
-    const end = performance.now() + 3 * ttl
-    let least = ttl
-    while (performance.now() < end) {
-      least = Math.min(least, await server.command('PTTL', placeOf(a, 'key')))
-      await pause(10)
-    }
-    console.log(`least left of a lease of ${ttl} ms: ${least} ms`)
-    assert.ok(least >= ttl * 0.3 && least <= ttl * 0.6, `${least} ms`)
-    await assert.rejects(b.lock('key', { wait: 0 }), LOCKED)
-    assert.equal(lock.signal.aborted, false)
-    assert.equal(await lock.release(), true)
-  })
-
-  test('costs one command in half a life', async (t) => {
-    const [a] = await pair(t)
-    const lock = await a.lock('key', { ttl: 500 })
-    const before = a.stats().l2Commands
-    await pause(2_000)
-    const asked = a.stats().l2Commands - before
-    assert.ok(asked >= 5 && asked <= 9, `${asked} commands`)
-    await lock.release()
-  })
-
-  test('gets the life that extend() gives it, and is renewed at half of that', async (t) => {
-    const [a] = await pair(t)
-    const left = () => server.command('PTTL', placeOf(a, 'key'))
-    const lock = await a.lock('key', { ttl: 400 })
-    assert.equal(await lock.extend(60_000), true)
-    assert.ok((await left()) > 50_000)
-    await pause(700)
-    assert.ok((await left()) < 60_000 - 600, 'It was renewed as if nobody had extended it')
-    assert.equal(await lock.extend(500), true)
-    await pause(1_500)
-    assert.ok((await left()) > 0)
-    assert.equal(await lock.release(), true)
-    for (const wrong of [0, -1, NaN, Infinity, '1', undefined])
-      await assert.rejects(lock.extend(wrong), cacheError('ERR_CACHE_OPTIONS'))
-  })
-})
-
-describe('a lock that is lost', () => {
-  const losses = {
-    'because its key was deleted': (place) => server.command('DEL', place),
-    'to somebody else': (place) => server.command('SET', place, 'of somebody else', 'PX', 60_000),
-  }
-  for (const [how, lose] of Object.entries(losses)) {
-    test(`${how} aborts its signal at the next renewal, and release() is false`, async (t) => {
-      const [a] = await pair(t)
-      const lock = await a.lock('key', { ttl: 400 })
-      await lose(placeOf(a, 'key'))
-      const left = await server.command('GET', placeOf(a, 'key'))
-      const { value: reason, ms } = await timed(() => lossOf(lock))
-      assert.equal(reason.code, 'ERR_CACHE_LOCKED')
-      assert.equal(reason.key, 'key')
-      assert.ok(ms < 200 + SLACK_MS, `${ms} ms`)
-      assert.equal(await lock.extend(1_000), false)
-      assert.equal(await lock.release(), false)
-      assert.equal(await server.command('GET', placeOf(a, 'key')), left)
-    })
-
-    test(`${how} aborts its signal too if extend() finds it so`, async (t) => {
-      const [a] = await pair(t)
-      const lock = await a.lock('key', LONG)
-      await lose(placeOf(a, 'key'))
-      assert.equal(await lock.extend(1_000), false)
-      assert.equal((await lossOf(lock)).code, 'ERR_CACHE_LOCKED')
-      assert.equal(await lock.release(), false)
-    })
-  }
-
-  test('does not stop withLock, whose function hears of it', async (t) => {
-    const [a, b] = await pair(t)
-    const result = await a.withLock('key', { ttl: 300 }, async (lock) => {
-      await server.command('DEL', placeOf(a, 'key'))
-      await lossOf(lock)
-      await (await b.lock('key', { wait: 0 })).release()
-      return 'went on'
-    })
-    assert.equal(result, 'went on')
-  })
-
-  for (const [what, seize] of Object.entries({
-    frozen: (own) => own.freeze(),
-    killed: (own) => own.kill(),
-  })) {
-    test(`because Redis is ${what} is told when its lease is over, and no later`, async (t) => {
-      const own = await startRedis()
-      t.after(() => own.stop())
-      // A renewal may wait for its answer for longer than the lease lasts.
-      const a = await openOn(t, own, { l2: { timeout: 5_000 } })
-      const ttl = 800
-      const lock = await a.lock('key', { ttl })
-      const { value: reason, ms } = await timed(async () => {
-        await seize(own)
-        return lossOf(lock)
-      })
-      console.log(`a lease of ${ttl} ms was lost after ${ms.toFixed(0)} ms with Redis ${what}`)
-      assert.equal(reason.code, 'ERR_CACHE_LOCKED')
-      assert.ok(ms < ttl + SLACK_MS, `${ms} ms`)
-      assert.equal(await lock.release(), false)
-    })
-  }
-
-  test('is not lost by an interruption that is shorter than its lease', async (t) => {
-    const proxy = await startProxy(server)
-    t.after(() => proxy.close())
-    const cache = await openOn(t, { url: `redis://127.0.0.1:${proxy.port}` })
-    const lock = await cache.lock('key', { ttl: 4_000 })
-    proxy.sever()
-    await until(() => proxy.accepted > 1 && cache.state === 'up')
-    await pause(2_500)
-    assert.ok(await isHeld(cache, 'key'))
-    assert.equal(lock.signal.aborted, false)
-    assert.equal(await lock.release(), true)
-  })
-
-  test('keeps the lease that it has if extend() cannot be told to Redis', async (t) => {
-    const own = await startRedis()
-    t.after(() => own.stop())
-    const cache = await openOn(t, own)
-    const lock = await cache.lock('key', { ttl: 900 })
-    await own.kill()
-    const lost = timed(() => lossOf(lock))
-    await assert.rejects(lock.extend(60_000), { name: 'CacheError' })
-    const { ms } = await lost
-    assert.ok(ms < 900 + SLACK_MS, `${ms} ms`)
-  })
-})
-
-describe('an owner that is killed', () => {
-  test('loses the lock to another within its lease, and there is still one at a time', async (t) => {
-    const ttl = 1_000
-    for (const invalidation of ['off', 'tracking']) {
-      const namespace = ownNamespace()
-      const options = { redis: server.url, namespace, invalidation }
-      const words = { options, key: 'key', lock: { ttl, wait: 30_000 } }
-      const owner = startProcess(t, 'locker', words)
-      await owner.heard('inside')
-      const others = Array.from({ length: 3 }, () => startProcess(t, 'locker', { ...words, rounds: 3 }))
-      await Promise.all(others.map((child) => child.heard('ready')))
-      const { ms } = await timed(async () => {
-        await owner.kill()
-        await server.command('RPUSH', `${namespace}:diary`, `killed ${owner.pid}`)
-        await Promise.any(others.map((child) => child.heard('inside')))
-      })
-      console.log(
-        `a lease of ${ttl} ms was taken over ${ms.toFixed(0)} ms after the kill ('${invalidation}')`,
-      )
-      assert.ok(ms < ttl + SLACK_MS, `${ms} ms`)
-      await Promise.all(others.map((child) => child.heard('done')))
-      const diary = await server.command('LRANGE', `${namespace}:diary`, '0', '-1')
-      assert.equal(mostInside(diary), 1)
-      assert.equal(diary.filter((line) => line.startsWith('enter')).length, 10)
-    }
-  })
-})
-
-test('an owner that was suspended for longer than its lease hears that it lost the lock, and its fence is the smaller', async (t) => {
-  const cache = await openOn(t, server)
-  const namespace = cache.prefix.slice(0, -1)
-  const words = { options: { redis: server.url, namespace }, key: 'key', lock: { ttl: 600 } }
-  const owner = startProcess(t, 'locker', words)
-  const { fence } = await owner.heard('inside')
-  process.kill(owner.pid, 'SIGSTOP')
-  const lock = await cache.lock('key', LONG)
-  assert.ok(lock.fence > BigInt(fence))
-  assert.equal(owner.all('lost').length, 0)
-  process.kill(owner.pid, 'SIGCONT')
-  assert.equal((await owner.heard('lost')).code, 'ERR_CACHE_LOCKED')
-  owner.tell('go')
-  await owner.heard('done')
-  assert.equal(await lock.release(), true)
-})
-
-describe('while Redis is away', () => {
-  test('a lock is refused at once', async (t) => {
-    const cache = openCache(t, { redis: `redis://127.0.0.1:${await freePort()}`, namespace: 'away' })
-    await until(() => cache.state === 'down')
-    const { ms } = await timed(() => assert.rejects(cache.lock('key', LONG), UNAVAILABLE))
-    assert.ok(ms < 250, `${ms} ms`)
-    let called = false
-    await assert.rejects(
-      cache.withLock('key', LONG, () => (called = true)),
-      UNAVAILABLE,
-    )
-    assert.equal(called, false)
-  })
-
-  test('whoever waits for a lock is refused as well', async (t) => {
-    const own = await startRedis()
-    t.after(() => own.stop())
-    const namespace = ownNamespace()
-    const [a, b] = await Promise.all([openOn(t, own, { namespace }), openOn(t, own, { namespace })])
-    await a.lock('key', LONG)
-    const waiting = b.lock('key', LONG)
-    const refused = assert.rejects(waiting, (error) => /UNAVAILABLE|TIMEOUT/.test(error.code))
-    await pause(50)
-    const { ms } = await timed(async () => {
-      await own.kill()
-      await refused
-    })
-    assert.ok(ms < SLACK_MS, `${ms} ms`)
-  })
-
-  test('a lock that is given back is free once Redis returns', async (t) => {
-    const proxy = await startProxy(server)
-    t.after(() => proxy.close())
-    const cache = await openOn(t, { url: `redis://127.0.0.1:${proxy.port}` })
-    const lock = await cache.lock('key', LONG)
-    await proxy.down()
-    await until(() => cache.state !== 'up')
-    assert.equal(await lock.release(), false)
-    assert.ok(await isHeld(cache, 'key'))
-    await proxy.up()
-    await until(() => isFree(cache, 'key'))
-    assert.equal(lock.signal.aborted, false)
-  })
-
-  test('a lock whose answer is lost is nobody’s', async (t) => {
-    const own = await startRedis()
-    t.after(() => own.stop())
-    const cache = await openOn(t, own)
-    own.freeze()
-    await assert.rejects(cache.lock('key', LONG), { name: 'CacheError' })
-    own.thaw()
-    await own.command('PING')
-    await until(() => isFree(cache, 'key', own), { timeout: 5_000 })
   })
 })
 

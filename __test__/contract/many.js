@@ -4,32 +4,10 @@
 
 const assert = require('node:assert/strict')
 const { describe, test } = require('node:test')
-const { Worker } = require('node:worker_threads')
-const { cacheError, openCache, ownNamespace } = require('../support/cache.js')
-const { root } = require('../support/child.js')
-const { startProxy } = require('../support/fault-proxy.js')
+const { cacheError, ownNamespace } = require('../support/cache.js')
 const { monitor } = require('../support/monitor.js')
-const { eventOf, until } = require('../support/wait.js')
-
-/** A loader that notes the keys of each call, in their order of names; the value of a key is `of <key>`. */
-function noting(answer = (keys) => keys.map((key) => `of ${key}`)) {
-  const calls = []
-  const load = async (keys, context) => {
-    calls.push(keys.toSorted())
-    return answer(keys, context)
-  }
-  return { calls, load }
-}
-
-/** A promise to be settled from outside. */
-function gate() {
-  const parts = {}
-  parts.opens = new Promise((resolve, reject) => Object.assign(parts, { open: resolve, fail: reject }))
-  return parts
-}
-
-/** Ends with the test, for what would otherwise wait for ever. */
-const soon = () => ({ signal: AbortSignal.timeout(10_000) })
+const { gate, noting } = require('../support/origin.js')
+const { until } = require('../support/wait.js')
 
 module.exports = (kind) => {
   describe('what is asked for', () => {
@@ -310,173 +288,6 @@ module.exports = (kind) => {
     }
   })
 
-  describe('options', () => {
-    test('fresh makes what is cached, too', async (t) => {
-      const cache = await kind.open(t)
-      await cache.setMany({ a: 'old', b: 'old' })
-      const { calls, load } = noting()
-      const options = { fresh: true }
-      assert.deepEqual(await cache.getOrSetMany(['a', 'b', 'c'], load, options), ['of a', 'of b', 'of c'])
-      await cache.settled()
-      assert.deepEqual(await cache.getMany(['a', 'b', 'c']), ['of a', 'of b', 'of c'])
-      assert.deepEqual(calls, [['a', 'b', 'c']])
-    })
-
-    test('ttl is that of each', async (t) => {
-      const cache = await kind.open(t)
-      await cache.getOrSetMany(['a', 'b'], (keys) => keys, { ttl: 20_000, jitter: 0 })
-      await cache.settled()
-      for (const key of ['a', 'b']) {
-        const ttl = await cache.ttl(key)
-        assert.ok(ttl > 15_000 && ttl <= 20_000, `${key}: ${ttl} ms`)
-      }
-    })
-
-    test('nullTtl is that of null alone', async (t) => {
-      const cache = await kind.open(t)
-      const options = { ttl: 60_000, nullTtl: 10_000, jitter: 0 }
-      await cache.getOrSetMany(['a', 'b'], () => [null, 1], options)
-      await cache.settled()
-      assert.ok((await cache.ttl('a')) <= 10_000)
-      assert.ok((await cache.ttl('b')) > 10_000)
-    })
-
-    test('tags are carried by each', async (t) => {
-      const cache = await kind.open(t)
-      await cache.getOrSetMany(['a', 'b'], () => [1, 2], { tags: ['catalog'] })
-      await cache.settled()
-      assert.deepEqual(await cache.getMany(['a', 'b']), [1, 2])
-      await cache.invalidateTags('catalog')
-      assert.deepEqual(await cache.getMany(['a', 'b']), [undefined, undefined])
-    })
-
-    test('nothing is stored of what a tag lost while it was made', async (t) => {
-      const cache = await kind.open(t)
-      const { opens, open } = gate()
-      const { calls, load } = noting(() => opens)
-      const made = cache.getOrSetMany(['a', 'b'], load, { tags: ['catalog'] })
-      await until(() => calls.length > 0)
-      await cache.invalidateTags('catalog')
-      open([1, 2])
-      assert.deepEqual(await made, [1, 2])
-      await cache.settled()
-      assert.deepEqual(await cache.getMany(['a', 'b']), [undefined, undefined])
-    })
-
-    test('what is stale comes at once and is made behind, in one call', async (t) => {
-      const cache = await kind.open(t)
-      await cache.setMany({ a: 'old a', b: 'old b' }, { ttl: 20, staleFor: 60_000, jitter: 0 })
-      await until(async () => (await cache.get('a')) === undefined && (await cache.get('b')) === undefined)
-      const { opens, open } = gate()
-      const { calls, load } = noting(async (keys) => {
-        await opens
-        return keys.map((key) => `new ${key}`)
-      })
-      const options = { ttl: 60_000, staleFor: 60_000 }
-      assert.deepEqual(await cache.getOrSetMany(['a', 'b'], load, options), ['old a', 'old b'])
-      await until(() => calls.length > 0)
-      open()
-      await until(async () => (await cache.get('a')) === 'new a' && (await cache.get('b')) === 'new b')
-      assert.deepEqual(calls, [['a', 'b']])
-    })
-
-    test('what is stale and what is missing are made by one call', async (t) => {
-      const cache = await kind.open(t)
-      await cache.set('a', 'old a', { ttl: 20, staleFor: 60_000, jitter: 0 })
-      await until(async () => (await cache.get('a')) === undefined)
-      const { calls, load } = noting((keys) => keys.map((key) => `new ${key}`))
-      const options = { ttl: 60_000, staleFor: 60_000 }
-      assert.deepEqual(await cache.getOrSetMany(['a', 'b'], load, options), ['old a', 'new b'])
-      await until(async () => (await cache.get('a')) === 'new a')
-      assert.deepEqual(calls, [['a', 'b']])
-    })
-
-    test('what is stale stands in for a loader that fails', async (t) => {
-      const cache = await kind.open(t)
-      await cache.setMany({ a: 'old a', b: 'old b' }, { ttl: 20, staleFor: 60_000, jitter: 0 })
-      await until(async () => (await cache.get('a')) === undefined && (await cache.get('b')) === undefined)
-      const { calls, load } = noting(() => Promise.reject(new Error('the origin is away')))
-      const options = { ttl: 60_000, staleFor: 60_000 }
-      for (let round = 0; round < 3; round++) {
-        assert.deepEqual(await cache.getOrSetMany(['a', 'b'], load, options), ['old a', 'old b'])
-        await cache.settled()
-      }
-      assert.deepEqual(calls, [['a', 'b']])
-    })
-
-    test('what is due by eagerRefresh comes at once and is made behind, in one call', async (t) => {
-      const cache = await kind.open(t)
-      await cache.setMany({ a: 'old a', b: 'old b' }, { ttl: 2_000, jitter: 0 })
-      await until(async () => (await cache.ttl('a')) < 1_800)
-      const { calls, load } = noting((keys) => keys.map((key) => `new ${key}`))
-      const options = { ttl: 60_000, eagerRefresh: 0.1 }
-      assert.deepEqual(await cache.getOrSetMany(['a', 'b'], load, options), ['old a', 'old b'])
-      await until(async () => (await cache.get('a')) === 'new a' && (await cache.get('b')) === 'new b')
-      assert.deepEqual(calls, [['a', 'b']])
-    })
-
-    test('errors are remembered for errorTtl', async (t) => {
-      const cache = await kind.open(t)
-      const error = new Error('the origin is away')
-      const { calls, load } = noting(() => Promise.reject(error))
-      for (let round = 0; round < 3; round++)
-        await assert.rejects(cache.getOrSetMany(['a', 'b'], load, { errorTtl: 60_000 }), error)
-      assert.deepEqual(calls, [['a', 'b']])
-    })
-
-    test('a loader past its timeout rejects, and the keys are free again', async (t) => {
-      const cache = await kind.open(t)
-      const stuck = cache.getOrSetMany(['a', 'b'], () => new Promise(() => {}), { factoryTimeout: 50 })
-      await assert.rejects(stuck, cacheError('ERR_CACHE_FACTORY_TIMEOUT'))
-      // The timeout of the other key may come a moment later.
-      const values = await until(() => cache.getOrSetMany(['a', 'b'], (keys) => keys))
-      assert.deepEqual(values, ['a', 'b'])
-    })
-
-    test('an aborted signal rejects before anything is asked', async (t) => {
-      const cache = await kind.open(t)
-      const { calls, load } = noting()
-      const options = { signal: AbortSignal.abort() }
-      await assert.rejects(cache.getOrSetMany(['a'], load, options), cacheError('ERR_CACHE_ABORTED'))
-      assert.deepEqual(calls, [])
-    })
-
-    test("the loader's signal aborts when nobody wants any of its keys", async (t) => {
-      const cache = await kind.open(t)
-      const [first, second] = [new AbortController(), new AbortController()]
-      let inner
-      const load = (_keys, { signal }) => {
-        inner = signal
-        return new Promise(() => {})
-      }
-      const several = cache.getOrSetMany(['a', 'b'], load, { signal: first.signal })
-      await until(() => inner)
-      const other = cache.getOrSet('b', () => 'own', { signal: second.signal })
-      first.abort()
-      await assert.rejects(several, cacheError('ERR_CACHE_ABORTED'))
-      // Long enough for the news of `a`, which nobody wants any more.
-      await cache.set('c', 1)
-      await cache.get('d')
-      assert.equal(inner.aborted, false)
-      second.abort()
-      await assert.rejects(other, cacheError('ERR_CACHE_ABORTED'))
-      await until(() => inner.aborted, { message: "the loader's signal aborts" })
-    })
-  })
-
-  test('what a slow loader makes is not stored over a delete', async (t) => {
-    const cache = await kind.open(t)
-    const { opens, open } = gate()
-    const { calls, load } = noting(() => opens)
-    const slow = cache.getOrSetMany(['a', 'b'], load)
-    await until(() => calls.length > 0)
-    await cache.delete('a')
-    open(['old', 'old'])
-    assert.deepEqual(await slow, ['old', 'old'])
-    await cache.settled()
-    assert.deepEqual(await cache.getMany(['a', 'b']), [undefined, 'old'])
-  })
-
   test('a view asks for its own keys', async (t) => {
     const cache = await kind.open(t)
     const users = cache.namespaced('user')
@@ -488,191 +299,28 @@ module.exports = (kind) => {
     assert.equal(await cache.get('user:2'), 'of 2')
   })
 
-  test('a closed cache calls the loader once for all keys, and a strict call rejects', async (t) => {
-    const cache = await kind.open(t)
-    await cache.set('a', 'had')
-    await cache.close()
-    const { calls, load } = noting()
-    assert.deepEqual(await cache.getOrSetMany(['a', 'b', 'a'], load), ['of a', 'of b', 'of a'])
-    assert.deepEqual(calls, [['a', 'b']])
-    const strict = cache.getOrSetMany(['a', 'b'], load, { strict: true })
-    await assert.rejects(strict, cacheError('ERR_CACHE_CLOSED'))
-    await assert.rejects(
-      cache.getOrSetMany(['a', 'b'], () => Promise.reject(new RangeError('no'))),
-      RangeError,
-    )
-  })
-
-  test('a cache that closes meanwhile settles every call', async (t) => {
-    const cache = await kind.open(t)
-    const { opens, open } = gate()
-    const { calls, load } = noting(() => opens)
-    const made = cache.getOrSetMany(['a', 'b'], load)
-    const others = [cache.getOrSetMany(['b', 'c'], () => ['c']), cache.getOrSet('a', () => 'alone')]
-    await until(() => calls.length > 0)
-    const closing = cache.close()
-    open([1, 2])
-    for (const { status } of await Promise.allSettled([made, ...others])) assert.equal(status, 'fulfilled')
-    await closing
-  })
-
-  describe('threads', () => {
-    /** Caches of one name: that of this thread, and `start(keys)`, a thread whose getOrSetMany waits for a message. */
-    async function threads(t) {
-      const options = { name: ownNamespace(), namespace: ownNamespace(), ...kind.options() }
-      const cache = openCache(t, options)
-      await cache.ready()
-      const source = `
-        const { parentPort, workerData } = require('node:worker_threads')
-        const { Cache } = require(${JSON.stringify(root)})
-        const cache = new Cache(workerData.options)
-        async function load(keys) {
-          parentPort.postMessage({ asked: keys.toSorted() })
-          await new Promise((resolve) => parentPort.once('message', resolve))
-          return keys.map((key) => 'of ' + key)
-        }
-        cache.getOrSetMany(workerData.keys, load).then((values) => parentPort.postMessage({ values }))`
-      const start = (keys) => {
-        const worker = new Worker(source, { eval: true, workerData: { options, keys } })
-        t.after(() => worker.terminate())
-        const told = (name) =>
-          eventOf(worker, 'message', { timeout: 20_000, matches: (message) => name in message })
-        return { worker, told }
-      }
-      return { cache, start }
-    }
-
-    test('two that ask for overlapping keys make each once', async (t) => {
-      const { start } = await threads(t)
-      const one = start(['a', 'b', 'c'])
-      assert.deepEqual(await one.told('asked'), { asked: ['a', 'b', 'c'] })
-      const two = start(['b', 'c', 'd'])
-      assert.deepEqual(await two.told('asked'), { asked: ['d'] })
-      const values = [one.told('values'), two.told('values')]
-      for (const { worker } of [two, one]) worker.postMessage('go')
-      assert.deepEqual(await Promise.all(values), [
-        { values: ['of a', 'of b', 'of c'] },
-        { values: ['of b', 'of c', 'of d'] },
-      ])
-    })
-
-    test('keys whose maker is gone are asked for in a further call', async (t) => {
-      const { cache, start } = await threads(t)
-      const { worker, told } = start(['a', 'b'])
-      await told('asked')
+  if (kind.l2)
+    test('one MGET asks for what L1 lacks, and one loader makes what Redis lacks', async (t) => {
+      const { redis: url, ...options } = kind.options()
+      const client = ownNamespace()
+      const redis = { url, connectionName: client }
+      const cache = await kind.open(t, { ...options, redis })
+      await cache.setMany({ near: 1, far: 2 })
+      await cache.command('SET', [`${cache.prefix}alien`, '3'])
+      const server = kind.server()
+      const judge = await monitor(server, client)
+      t.after(() => judge.close())
+      await judge.commands()
       const { calls, load } = noting()
-      const several = cache.getOrSetMany(['a', 'b', 'c'], load)
-      await until(() => calls.length > 0)
-      await worker.terminate()
-      assert.deepEqual(await several, ['of a', 'of b', 'of c'])
-      assert.deepEqual(calls[0], ['c'])
-      assert.deepEqual(calls.slice(1).flat().toSorted(), ['a', 'b'])
+      const keys = ['near', 'alien', 'none', 'far', 'none']
+      assert.deepEqual(await cache.getOrSetMany(keys, load), [1, 3, 'of none', 2, 'of none'])
+      await cache.settled()
+      const sent = await judge.commands()
+      const reads = sent.filter((words) => /^m?get /i.test(words))
+      const asked = (kind.l1 ? ['alien', 'none'] : ['near', 'alien', 'none', 'far']).map(
+        (key) => cache.prefix + key,
+      )
+      assert.deepEqual(reads, [`MGET ${asked.join(' ')}`])
+      assert.deepEqual(calls, [['none']])
     })
-  })
-
-  if (kind.l2) withRedis(kind)
-}
-
-function withRedis(kind) {
-  /** A cache of the kind behind a proxy. */
-  async function behindProxy(t, options) {
-    const server = new URL(kind.options().redis)
-    const proxy = await startProxy({ port: Number(server.port) })
-    t.after(() => proxy.close())
-    const redis = `redis://127.0.0.1:${proxy.port}`
-    return { proxy, cache: await kind.open(t, { redis, ...options }) }
-  }
-
-  async function away({ cache, proxy }) {
-    await proxy.down()
-    await until(() => cache.state !== 'up')
-  }
-
-  test('while Redis is away one call makes all keys', async (t) => {
-    const { cache, proxy } = await behindProxy(t)
-    await away({ cache, proxy })
-    const { calls, load } = noting()
-    assert.deepEqual(await cache.getOrSetMany(['a', 'b'], load, soon()), ['of a', 'of b'])
-    assert.deepEqual(calls, [['a', 'b']])
-  })
-
-  test('while Redis is silent one call makes all keys', async (t) => {
-    const { cache, proxy } = await behindProxy(t, { l2: { timeout: 300 } })
-    proxy.silence()
-    const { calls, load } = noting()
-    assert.deepEqual(await cache.getOrSetMany(['a', 'b'], load, soon()), ['of a', 'of b'])
-    assert.deepEqual(calls, [['a', 'b']])
-  })
-
-  test('while Redis is away a strict call rejects at once, and does not make others wait', async (t) => {
-    const { cache, proxy } = await behindProxy(t)
-    await cache.set('had', 1)
-    await away({ cache, proxy })
-    const { opens, open } = gate()
-    let isMaking = false
-    const single = cache.getOrSet('made', () => {
-      isMaking = true
-      return opens
-    })
-    await until(() => isMaking)
-    const { calls, load } = noting()
-    const strict = { strict: true, ...soon() }
-    const unavailable = cacheError('ERR_CACHE_L2_UNAVAILABLE')
-    await assert.rejects(cache.getOrSetMany(['had', 'a', 'b'], load, strict), unavailable)
-    await assert.rejects(cache.getOrSetMany(['made', 'a'], load, strict), unavailable)
-    assert.deepEqual(calls, [])
-    const lenient = cache.getOrSetMany(['made', 'a', 'b'], load, soon())
-    await until(() => calls.length > 0)
-    open('value')
-    assert.deepEqual(await lenient, ['value', 'of a', 'of b'])
-    assert.equal(await single, 'value')
-    assert.deepEqual(calls, [['a', 'b']])
-  })
-
-  if (kind.l1) {
-    test('a strict call that rejects for one key does not hold up the renewal of another', async (t) => {
-      const { cache, proxy } = await behindProxy(t)
-      await cache.set('a', 'old', { ttl: 5_000, jitter: 0 })
-      await away({ cache, proxy })
-      await until(async () => (await cache.ttl('a')) < 4_500)
-      const { calls, load } = noting()
-      const call = cache.getOrSetMany(['a', 'b'], load, { strict: true, eagerRefresh: 0.1, ...soon() })
-      await assert.rejects(call, cacheError('ERR_CACHE_L2_UNAVAILABLE'))
-      await until(() => cache.peek('a') === 'of a')
-      assert.deepEqual(calls, [['a']])
-    })
-  }
-
-  test('a strict call whose Redis goes silent rejects by its deadline', async (t) => {
-    const { cache, proxy } = await behindProxy(t, { l2: { timeout: 300 } })
-    proxy.silence()
-    const { calls, load } = noting()
-    const call = cache.getOrSetMany(['a', 'b', 'c'], load, { strict: true, ...soon() })
-    await assert.rejects(call, ({ code }) => ['ERR_CACHE_TIMEOUT', 'ERR_CACHE_L2_UNAVAILABLE'].includes(code))
-    assert.deepEqual(calls, [])
-  })
-
-  test('one MGET asks for what L1 lacks, and one loader makes what Redis lacks', async (t) => {
-    const { redis: url, ...options } = kind.options()
-    const client = ownNamespace()
-    const redis = { url, connectionName: client }
-    const cache = await kind.open(t, { ...options, redis })
-    await cache.setMany({ near: 1, far: 2 })
-    await cache.command('SET', [`${cache.prefix}alien`, '3'])
-    const server = kind.server()
-    const judge = await monitor(server, client)
-    t.after(() => judge.close())
-    await judge.commands()
-    const { calls, load } = noting()
-    const keys = ['near', 'alien', 'none', 'far', 'none']
-    assert.deepEqual(await cache.getOrSetMany(keys, load), [1, 3, 'of none', 2, 'of none'])
-    await cache.settled()
-    const sent = await judge.commands()
-    const reads = sent.filter((words) => /^m?get /i.test(words))
-    const asked = (kind.l1 ? ['alien', 'none'] : ['near', 'alien', 'none', 'far']).map(
-      (key) => cache.prefix + key,
-    )
-    assert.deepEqual(reads, [`MGET ${asked.join(' ')}`])
-    assert.deepEqual(calls, [['none']])
-  })
 }

@@ -24,8 +24,7 @@ function origin(answer) {
  * been taken; `signals` are those it was given.
  */
 function gated() {
-  const gate = {}
-  const answer = new Promise((open, fail) => Object.assign(gate, { open, fail }))
+  const { opens: answer, open, fail } = gate()
   answer.catch(() => {})
   const signals = []
   const { make, at } = origin(({ signal }) => {
@@ -39,15 +38,42 @@ function gated() {
     make,
     signals,
     over,
-    ...gate,
+    open,
+    fail,
     get calls() {
       return at.length
     },
   }
 }
 
+/**
+ * A loader of several keys that notes those of each call, in the order of their names, and how many calls ran at once at `most()`;
+ * the value of a key is `of <key>`, unless `answer` says otherwise.
+ */
+function noting(answer = (keys) => keys.map((key) => `of ${key}`)) {
+  const calls = []
+  let [running, most] = [0, 0]
+  async function load(keys, context) {
+    calls.push(keys.toSorted())
+    most = Math.max(most, ++running)
+    try {
+      return await answer(keys, context)
+    } finally {
+      running--
+    }
+  }
+  return { calls, load, most: () => most }
+}
+
+/** A promise to be settled from outside. */
+function gate() {
+  const parts = {}
+  parts.opens = new Promise((resolve, reject) => Object.assign(parts, { open: resolve, fail: reject }))
+  return parts
+}
+
 function pause() {
   return new Promise((resolve) => setImmediate(resolve))
 }
 
-module.exports = { gated, origin }
+module.exports = { gate, gated, noting, origin }
