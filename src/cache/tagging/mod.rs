@@ -28,6 +28,8 @@ use crate::{
 
 /// How long a version lives that was made only to be told of; who uses it gives it another life.
 const RENEWED_MS: u64 = 3_600_000;
+/// What a version is to be kept for is rounded up to this, so that entries whose lives differ a little share a question.
+const GRAIN_MS: u64 = 3_600_000;
 
 /// What becomes of an entry by its tags.
 pub(super) enum Verdict {
@@ -198,7 +200,10 @@ impl Cache {
 }
 
 fn kept_until(life_ms: Option<u64>) -> u64 {
-    life_ms.map_or(NEVER, |ms| clock::now().saturating_add(ms))
+    let until = life_ms.map(|ms| clock::now().saturating_add(ms));
+    until
+        .and_then(|until| until.checked_next_multiple_of(GRAIN_MS))
+        .unwrap_or(NEVER)
 }
 
 /// An entry holds if each of its tags has the version that it was made under, and did not change since that was said.
