@@ -162,7 +162,7 @@ for (const way of ['tracking', 'pubsub']) {
       t.diagnostic(
         `p50 / p99 / p99.9 / most: ${figures} ms; ${last.length} versions seen, ${hits} reads from L1`,
       )
-      assert.ok(hits > WRITES && last.length > WRITES / 2, `${hits} hits, ${last.length} versions`)
+      assert.ok(hits > WRITES && last.length > WRITES / 10, `${hits} hits, ${last.length} versions`)
       assert.ok(p999 <= BOUND_MS, `${p999} ms`)
     })
 
