@@ -64,7 +64,7 @@ export declare class NativeCache {
   /** The factory failed, for this reason; `clone` is its error for other environments. */
   loadFailed(flight: number, clone: Buffer | undefined | null, reason: string): void
   /** The caller of a load no longer waits; `leads` if its factory runs. False if nothing is known of it: its end will come. */
-  leave(ticket: number, leads: boolean): boolean
+  leave(ticket: number, key: Text, leads: boolean): boolean
   peek(key: Text): Answer
   /** The state of the link, as in `health()`. */
   state(): string

@@ -94,7 +94,7 @@ export interface NativeCache {
   loadedUnstorable(flight: number, clone: Buffer | null): void
   loadFailed(flight: number, clone: Buffer | null, reason: string): void
   /** `leads`: the factory of the caller who leaves runs. */
-  leave(ticket: number, leads: boolean): boolean
+  leave(ticket: number, key: string, leads: boolean): boolean
   peek(key: string): Reply
   state(): string
   setMemoryMode(on: boolean): void

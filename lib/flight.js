@@ -18,7 +18,7 @@ class Flight {
   #abandoned = false
 
   /**
-   * @param {import('./loader.js').Load} load
+   * @param {import('./load.js').Load} load
    * @param {{ value: unknown, age: number } | undefined} stale what the factory is to replace
    */
   constructor({ handle, key, entry, nullTtl }, stale) {

@@ -44,7 +44,7 @@ const trace = require('./trace.js')
  * @property {Call} [call]
  * @property {() => unknown} [absent] a read: what it gives once the cache is closed
  * @property {object} [detail] for `finish`
- * @property {() => boolean} [leaves] a load, which an abort leaves: whether it runs the factory
+ * @property {(ticket: number) => boolean} [leave] a load: its caller no longer waits; false if nothing is known of it
  * @property {boolean} [behind] nobody waits for it
  * @property {() => void} [waitsForOther] a load that waits for somebody else's factory
  * @property {Finish} [discard] what is done with its end if its caller has left
@@ -198,7 +198,7 @@ function openTicket(operation) {
     if (value.code === 'ERR_CACHE_CLOSED' && absent !== undefined && !isStrict(operation)) return absent()
     throw errorOf(value)
   }
-  const heard = began === 0 ? checked : traced(operation, began, checked)
+  const heard = began === 0 ? checked : trace.heard(operation, began, checked)
   const ticket = handle.tickets.open(handle, heard, operation.detail)
   if (began !== 0)
     ticket.left = (error) => trace.end(operation, began, { kind: KIND.ERROR, waited: true, error })
@@ -209,55 +209,16 @@ function openTicket(operation) {
 
 /**
  * @param {Operation} operation
- * @param {number} began
- * @param {Finish} finish
- * @returns {Finish} which tells those who listen as well
- */
-function traced(operation, began, finish) {
-  return (ticket, kind, value) => {
-    const told = operation.behind !== true && (!ticket.answered || kind === KIND.STALE)
-    const about = { kind, waited: ticket.pending }
-    try {
-      const result = finish(ticket, kind, value)
-      if (!told) return result
-      if (result instanceof Promise) tracedLater(operation, began, { ...about, result })
-      else if (result !== PENDING || kind === KIND.STALE) trace.end(operation, began, { ...about, result })
-      return result
-    } catch (error) {
-      if (told) trace.end(operation, began, { ...about, error })
-      throw error
-    }
-  }
-}
-
-/**
- * A caller that gets the value of its own factory, and not by a flight. Of a promise of another operation that one tells.
- * @param {Operation} operation
- * @param {number} began
- * @param {{ kind: number, waited: boolean, result: Promise<unknown> }} about
- */
-function tracedLater(operation, began, { result, ...about }) {
-  const { running } = /** @type {{ running?: unknown }} */ (operation.detail ?? {})
-  if (running !== result) return
-  result.then(
-    (value) => trace.end(operation, began, { ...about, result: value }),
-    (error) => trace.end(operation, began, { ...about, error }),
-  )
-}
-
-/**
- * @param {Operation} operation
  * @param {Ticket} ticket
  * @param {() => Answer | undefined} submit
  */
 function submitted(operation, ticket, submit) {
-  const { handle, call, leaves } = operation
+  const { handle, call, leave } = operation
   const answer = guarded(submit)
   const known = answer !== undefined && 'error' in answer ? answer.error : answer
   if (known !== undefined) handle.tickets.settle(ticket, known[0], known[1])
   if (handle.tickets.find(ticket.id) !== ticket) return
-  if (leaves !== undefined || ticket.left !== undefined) inContext(ticket)
-  const leave = leaves && ((/** @type {number} */ id) => handle.native.leave(id, leaves()))
+  if (leave !== undefined || ticket.left !== undefined) inContext(ticket)
   handle.tickets.keep(ticket, call?.signal, leave)
   handle.flush()
 }

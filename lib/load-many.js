@@ -8,15 +8,14 @@
 const { OPTIONS, checkKeys, readCall } = require('./calls.js')
 const { describe, expected, isObject, refused } = require('./checks.js')
 const { environmentOf } = require('./environment.js')
-const { LOST, attempt, operateMany } = require('./handle.js')
+const { attempt, operateMany } = require('./handle.js')
 const { KIND } = require('./kinds.js')
-const { isDueAfter, loadOf, operationOf, renewalOf } = require('./loader.js')
-const { AS } = require('./reads.js')
-const trace = require('./trace.js')
+const { operationOf } = require('./load.js')
+const { hitOf } = require('./loader.js')
 
 /** @typedef {import('./handle.js').Handle} Handle */
-/** @typedef {import('./loader.js').Load} Load */
-/** @typedef {import('./loader.js').Factory} Factory */
+/** @typedef {import('./load.js').Load} Load */
+/** @typedef {import('./load.js').Factory} Factory */
 /** @typedef {import('../index.js').FactoryContext} Context */
 /** @typedef {(keys: string[], context: { readonly signal: AbortSignal }) => unknown} LoadMissing */
 /** @typedef {{ key: string, context: Context, resolve: (value: unknown) => void, reject: (error: unknown) => void }} Asked */
@@ -166,28 +165,6 @@ function loadMany(handle, keys, loadMissing, optionsOf) {
     })
   }
   return keys.map((key) => /** @type {Promise<any>} */ (promises.get(key)))
-}
-
-/**
- * What L1 has of a key, if it will do, and the load that is to bring its value or to renew it.
- * @param {Handle} handle
- * @param {string} key
- * @param {Record<string, any>} read
- * @returns {{ value?: unknown, load?: (factory: Factory) => Load }}
- */
-function hitOf(handle, key, read) {
-  const { fresh = handle.loader['fresh'] === true, eagerRefresh = handle.loader['eagerRefresh'] } = read
-  const load = (/** @type {boolean} */ isFresh) => (/** @type {Factory} */ factory) =>
-    loadOf(handle, key, factory, read, isFresh)
-  if (fresh || read['signal']?.aborted || handle.shared.closed) return { load: load(fresh) }
-  const began = trace.begin()
-  const found = handle.hit(key, eagerRefresh === undefined ? AS.decoded : AS.decodedWithShare)
-  if (handle.scratch[0] === KIND.MISS) return { load: load(false) }
-  const isDue = isDueAfter(handle.scratch[2], eagerRefresh)
-  const value = handle.decodeHit(key, found)
-  if (value === LOST) return { load: load(true) }
-  trace.hit(handle, began, 'getOrSet', key)
-  return isDue ? { value, load: (factory) => renewalOf(handle, key, factory, read) } : { value }
 }
 
 /**

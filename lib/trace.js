@@ -5,11 +5,13 @@
  */
 const { channel } = require('node:diagnostics_channel')
 const { performance } = require('node:perf_hooks')
+const { PENDING } = require('./completions.js')
 const { KIND } = require('./kinds.js')
 
 /** @typedef {import('../index.js').OperationMessage} Message */
 /** @typedef {import('./handle.js').Operation} Operation */
 /** @typedef {import('./handle.js').Handle} Handle */
+/** @typedef {import('./completions.js').Finish} Finish */
 
 const operations = channel('evenkeel:operation')
 
@@ -62,6 +64,44 @@ function end({ handle, name, key, detail }, began, { kind, waited, result, error
 }
 
 /**
+ * @param {Operation} operation
+ * @param {number} began
+ * @param {Finish} finish
+ * @returns {Finish} which tells those who listen as well
+ */
+function heard(operation, began, finish) {
+  return (ticket, kind, value) => {
+    const told = operation.behind !== true && (!ticket.answered || kind === KIND.STALE)
+    const about = { kind, waited: ticket.pending }
+    try {
+      const result = finish(ticket, kind, value)
+      if (!told) return result
+      if (result instanceof Promise) heardLater(operation, began, { ...about, result })
+      else if (result !== PENDING || kind === KIND.STALE) end(operation, began, { ...about, result })
+      return result
+    } catch (error) {
+      if (told) end(operation, began, { ...about, error })
+      throw error
+    }
+  }
+}
+
+/**
+ * A caller that gets the value of its own factory, and not by a flight. Of a promise of another operation that one tells.
+ * @param {Operation} operation
+ * @param {number} began
+ * @param {{ kind: number, waited: boolean, result: Promise<unknown> }} about
+ */
+function heardLater(operation, began, { result, ...about }) {
+  const { running } = /** @type {{ running?: unknown }} */ (operation.detail ?? {})
+  if (running !== result) return
+  result.then(
+    (value) => end(operation, began, { ...about, result: value }),
+    (error) => end(operation, began, { ...about, error }),
+  )
+}
+
+/**
  * @param {string} name
  * @param {number} kind
  * @param {boolean} made
@@ -77,4 +117,5 @@ function outcomeOf(name, kind, made, result) {
 
 exports.begin = begin
 exports.end = end
+exports.heard = heard
 exports.hit = hit

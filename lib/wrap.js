@@ -162,7 +162,7 @@ function keyMadeBy(key, receiver, args) {
  * @param {Wrapping} wrapping
  * @param {unknown} receiver
  * @param {unknown[]} args
- * @returns {import('./loader.js').Factory}
+ * @returns {import('./load.js').Factory}
  */
 function factoryOf(wrapping, receiver, args) {
   const { fn, chosen } = wrapping

@@ -18,6 +18,15 @@ use crate::clock;
 /// How long `close` waits for deferred writes to be sent.
 const CLOSING_MS: u64 = 250;
 
+/// What an operation does with its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It leaves them as they are.
+    Reads,
+    /// What L1 holds under them is from before it.
+    Changes,
+}
+
 /// An operation that waits.
 type Step = Box<dyn FnOnce(&Arc<Cache>) + Send>;
 
@@ -46,8 +55,14 @@ struct Turn {
     keys: Vec<Key>,
     /// Keys at which its turn has not come.
     missing: AtomicUsize,
-    changes: bool,
+    access: Access,
     step: Mutex<Option<Step>>,
+}
+
+impl Access {
+    fn changes(self) -> usize {
+        usize::from(self == Self::Changes)
+    }
 }
 
 impl Deferred {
@@ -86,7 +101,7 @@ impl Deferred {
         let mut come = 0;
         for key in &turn.keys {
             if let Some(queue) = queues.get_mut(key) {
-                queue.changes += usize::from(turn.changes);
+                queue.changes += turn.access.changes();
                 let (turn, own) = (Arc::clone(turn), Arc::clone(key));
                 let arrive = move |cache: &Arc<Cache>| {
                     cache.deferred.begin(&own);
@@ -96,7 +111,7 @@ impl Deferred {
             } else {
                 let queue = queues.entry(Arc::clone(key)).or_default();
                 queue.ahead += 1;
-                queue.changes += usize::from(turn.changes);
+                queue.changes += turn.access.changes();
                 come += 1;
             }
         }
@@ -104,11 +119,11 @@ impl Deferred {
         come
     }
 
-    /// What was ahead at `key` is over; it `changed` the key if it was an operation that does.
-    fn end(&self, key: &Key, changed: bool) {
+    /// What was ahead at `key` is over.
+    fn end(&self, key: &Key, access: Access) {
         if let Some(queue) = self.queues.lock().get_mut(key) {
             queue.ahead -= 1;
-            queue.changes -= usize::from(changed);
+            queue.changes -= access.changes();
         }
     }
 
@@ -155,15 +170,14 @@ impl Cache {
         self.deferred.is_awaited(key)
     }
 
-    /// Carries out `operation`, which `changes` its keys or only reads them, behind the deferred writes of `keys`; what is asked of them later waits behind it.
+    /// Carries out `operation` behind the deferred writes of `keys`; what is asked of them later waits behind it.
     pub fn in_turn(
         self: &Arc<Self>,
-        keys: &[Key],
-        changes: bool,
+        mut keys: Vec<Key>,
+        access: Access,
         waiter: Waiter,
         operation: impl FnOnce(&Arc<Self>, Waiter) -> Option<Outcome> + Send + 'static,
     ) -> Option<Outcome> {
-        let mut keys = keys.to_vec();
         keys.sort_unstable();
         keys.dedup();
         let (claim, ticket) = (waiter.sink().map(Arc::clone), waiter.ticket());
@@ -176,7 +190,7 @@ impl Cache {
         let turn = Arc::new(Turn {
             missing: AtomicUsize::new(keys.len() + 1),
             keys,
-            changes,
+            access,
             step: Mutex::new(Some(Box::new(step))),
         });
         let come = self.deferred.line_up(&turn);
@@ -194,7 +208,7 @@ impl Cache {
             step(self);
         }
         for key in &turn.keys {
-            self.deferred.end(key, turn.changes);
+            self.deferred.end(key, turn.access);
         }
         // Not from here: a long line would be a deep stack.
         let (cache, turn) = (Arc::clone(self), Arc::clone(turn));
@@ -209,7 +223,8 @@ impl Cache {
 
     /// A deferred write of `key` is over: what waited behind it goes on, in order.
     pub(super) fn go_on(self: &Arc<Self>, key: &Key) {
-        self.deferred.end(key, false);
+        // L1 had it before it was deferred: no hit has waited for it.
+        self.deferred.end(key, Access::Reads);
         self.carry_out(key);
     }
 

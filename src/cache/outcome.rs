@@ -119,11 +119,10 @@ impl Waiter {
         Outcome::Loaded(payload, self.want)
     }
 
-    /// Tells the caller a value past its freshness; the claim goes on.
-    pub fn stale(&self, payload: Payload) {
-        if let Some(sink) = &self.sink {
-            sink.settle(self.ticket, Outcome::Stale(payload, self.want));
-        }
+    /// A value past its freshness, in the form that was asked for.
+    #[must_use]
+    pub const fn stale(&self, payload: Payload) -> Outcome {
+        Outcome::Stale(payload, self.want)
     }
 
     /// A value in the form that was asked for.
@@ -132,10 +131,10 @@ impl Waiter {
         Outcome::Value(payload, self.want)
     }
 
-    /// Tells the caller to run the factory of `flight`; the claim goes on.
-    pub fn lead(&self, flight: u64, stale: Option<Held>) {
+    /// Tells the caller something with which the claim goes on.
+    pub fn tell(&self, outcome: Outcome) {
         if let Some(sink) = &self.sink {
-            sink.settle(self.ticket, Outcome::Lead(flight, stale));
+            sink.settle(self.ticket, outcome);
         }
     }
 

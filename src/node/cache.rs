@@ -20,6 +20,8 @@ use super::{
 use crate::{
     cache::{
         As, Cache, Key, Outcome, Waiter,
+        flight::Loading,
+        order::Access,
         outcome::{Notice, Sink},
         pattern::Progress,
         report,
@@ -54,20 +56,11 @@ fn answer(env: &Env, outcome: Option<Outcome>) -> Answer<'_> {
     })
 }
 
-/// Converts a key, or answers with what is wrong with it.
-macro_rules! key {
-    ($self:ident, $env:ident, $name:expr) => {
-        match input::key(&$self.prefix, $name)? {
-            Ok(key) => key,
-            Err(error) => return answer($env, Some(Outcome::Error(error))),
-        }
-    };
-}
-
-macro_rules! keys {
-    ($self:ident, $env:ident, $names:expr) => {
-        match $self.keys($names)? {
-            Ok(keys) => keys,
+/// What was handed in, or the answer that says what is wrong with it.
+macro_rules! given {
+    ($env:ident, $given:expr) => {
+        match $given? {
+            Ok(given) => given,
             Err(error) => return answer($env, Some(Outcome::Error(error))),
         }
     };
@@ -96,22 +89,40 @@ impl NativeCache {
         Arc::clone(&self.queue) as Arc<dyn Sink>
     }
 
-    /// Carries out an operation on `keys`, which it `changes` or only reads, behind the deferred writes that they may have.
-    fn in_turn<'env>(
+    /// Carries out an operation on `keys`, behind the deferred writes that they may have.
+    fn in_turn<'env, K: AsRef<[Key]> + Send + 'static>(
         &self,
         env: &'env Env,
-        keys: &[Key],
-        changes: bool,
+        keys: K,
+        access: Access,
         waiter: Waiter,
-        operation: impl FnOnce(&Arc<Cache>, Waiter) -> Option<Outcome> + Send + 'static,
+        operation: impl FnOnce(&Arc<Cache>, K, Waiter) -> Option<Outcome> + Send + 'static,
     ) -> Answer<'env> {
         let cache = self.core();
-        let outcome = if cache.defers(keys) {
-            cache.in_turn(keys, changes, waiter, operation)
+        let outcome = if cache.defers(keys.as_ref()) {
+            let awaited = keys.as_ref().to_vec();
+            cache.in_turn(awaited, access, waiter, move |cache, waiter| {
+                operation(cache, keys, waiter)
+            })
         } else {
-            operation(cache, waiter)
+            operation(cache, keys, waiter)
         };
         answer(env, outcome)
+    }
+
+    fn on_key<'env>(
+        &self,
+        env: &'env Env,
+        name: Text<'_>,
+        access: Access,
+        ticket: u32,
+        operation: impl FnOnce(&Arc<Cache>, &Key, Waiter) -> Option<Outcome> + Send + 'static,
+    ) -> Answer<'env> {
+        let key = given!(env, input::key(&self.prefix, name));
+        let waiter = self.waiter(ticket);
+        self.in_turn(env, [key], access, waiter, move |cache, [key], waiter| {
+            operation(cache, &key, waiter)
+        })
     }
 
     /// Carries out an operation on whatever keys, behind all deferred writes.
@@ -121,7 +132,14 @@ impl NativeCache {
         waiter: Waiter,
         operation: impl FnOnce(&Arc<Cache>, Waiter) -> Option<Outcome> + Send + 'static,
     ) -> Answer<'env> {
-        self.in_turn(env, &self.core().deferred_keys(), true, waiter, operation)
+        let keys = self.core().deferred_keys();
+        self.in_turn(
+            env,
+            keys,
+            Access::Changes,
+            waiter,
+            move |cache, _, waiter| operation(cache, waiter),
+        )
     }
 
     fn keys(&self, names: Vec<Text<'_>>) -> Result<std::result::Result<Vec<Key>, CacheError>> {
@@ -224,14 +242,14 @@ impl NativeCache {
         want: u32,
         strict: Option<bool>,
     ) -> Answer<'env> {
-        let key = key!(self, env, key);
+        let key = given!(env, input::key(&self.prefix, key));
         let waiter = self.waiter_for(ticket, form(want));
         self.in_turn(
             env,
-            &[Arc::clone(&key)],
-            false,
+            [key],
+            Access::Reads,
             waiter,
-            move |cache, waiter| cache.get(&key, strict, waiter),
+            move |cache, [key], waiter| cache.get(&key, strict, waiter),
         )
     }
 
@@ -243,13 +261,13 @@ impl NativeCache {
         keys: Vec<Text<'_>>,
         strict: Option<bool>,
     ) -> Answer<'env> {
-        let keys = keys!(self, env, keys);
+        let (keys, waiter) = (given!(env, self.keys(keys)), self.waiter(ticket));
         self.in_turn(
             env,
-            &keys.clone(),
-            false,
-            self.waiter(ticket),
-            move |cache, waiter| cache.get_many(&keys, strict, waiter),
+            keys,
+            Access::Reads,
+            waiter,
+            move |cache, keys, waiter| cache.get_many(&keys, strict, waiter),
         )
     }
 
@@ -263,19 +281,14 @@ impl NativeCache {
         payload: Data<'_>,
         options: Option<Object<'_>>,
     ) -> Answer<'env> {
-        let key = key!(self, env, key);
-        let payload = match input::payload(kind, payload)? {
-            Ok(payload) => payload,
-            Err(error) => return answer(env, Some(Outcome::Error(error))),
-        };
+        let payload = given!(env, input::payload(kind, payload));
         let options = input::write_options(&self.tags, options.as_ref())?;
-        let waiter = self.waiter(ticket);
-        self.in_turn(
+        self.on_key(
             env,
-            &[Arc::clone(&key)],
-            true,
-            waiter,
-            move |cache, waiter| cache.set(&key, payload, &options, waiter),
+            key,
+            Access::Changes,
+            ticket,
+            move |cache, key, waiter| cache.set(key, payload, &options, waiter),
         )
     }
 
@@ -290,15 +303,12 @@ impl NativeCache {
         options: Vec<Either<Object<'_>, ()>>,
         strict: Option<bool>,
     ) -> Answer<'env> {
-        let keys = keys!(self, env, keys);
+        let keys = given!(env, self.keys(keys));
         let mut writes = Vec::with_capacity(keys.len());
         for (((key, kind), payload), options) in
             keys.into_iter().zip(kinds).zip(payloads).zip(options)
         {
-            let payload = match input::payload(kind, payload)? {
-                Ok(payload) => payload,
-                Err(error) => return answer(env, Some(Outcome::Error(error))),
-            };
+            let payload = given!(env, input::payload(kind, payload));
             let options = match &options {
                 Either::A(options) => Some(options),
                 Either::B(()) => None,
@@ -308,12 +318,13 @@ impl NativeCache {
             writes.push((key, payload, options));
         }
         let keys: Vec<Key> = writes.iter().map(|(key, ..)| Arc::clone(key)).collect();
+        let waiter = self.waiter(ticket);
         self.in_turn(
             env,
-            &keys,
-            true,
-            self.waiter(ticket),
-            move |cache, waiter| cache.set_many(writes, waiter),
+            keys,
+            Access::Changes,
+            waiter,
+            move |cache, _, waiter| cache.set_many(writes, waiter),
         )
     }
 
@@ -325,14 +336,12 @@ impl NativeCache {
         key: Text<'_>,
         strict: Option<bool>,
     ) -> Answer<'env> {
-        let key = key!(self, env, key);
-        let waiter = self.waiter(ticket);
-        self.in_turn(
+        self.on_key(
             env,
-            &[Arc::clone(&key)],
-            false,
-            waiter,
-            move |cache, waiter| cache.has(&key, strict, waiter),
+            key,
+            Access::Reads,
+            ticket,
+            move |cache, key, waiter| cache.has(key, strict, waiter),
         )
     }
 
@@ -344,14 +353,12 @@ impl NativeCache {
         key: Text<'_>,
         strict: Option<bool>,
     ) -> Answer<'env> {
-        let key = key!(self, env, key);
-        let waiter = self.waiter(ticket);
-        self.in_turn(
+        self.on_key(
             env,
-            &[Arc::clone(&key)],
-            true,
-            waiter,
-            move |cache, waiter| cache.delete(&key, strict, waiter),
+            key,
+            Access::Changes,
+            ticket,
+            move |cache, key, waiter| cache.delete(key, strict, waiter),
         )
     }
 
@@ -363,13 +370,13 @@ impl NativeCache {
         keys: Vec<Text<'_>>,
         strict: Option<bool>,
     ) -> Answer<'env> {
-        let keys = keys!(self, env, keys);
+        let (keys, waiter) = (given!(env, self.keys(keys)), self.waiter(ticket));
         self.in_turn(
             env,
-            &keys.clone(),
-            true,
-            self.waiter(ticket),
-            move |cache, waiter| cache.delete_many(keys, strict, waiter),
+            keys,
+            Access::Changes,
+            waiter,
+            move |cache, keys, waiter| cache.delete_many(keys, strict, waiter),
         )
     }
 
@@ -442,14 +449,12 @@ impl NativeCache {
         key: Text<'_>,
         strict: Option<bool>,
     ) -> Answer<'env> {
-        let key = key!(self, env, key);
-        let waiter = self.waiter(ticket);
-        self.in_turn(
+        self.on_key(
             env,
-            &[Arc::clone(&key)],
-            false,
-            waiter,
-            move |cache, waiter| cache.ttl(&key, strict, waiter),
+            key,
+            Access::Reads,
+            ticket,
+            move |cache, key, waiter| cache.ttl(key, strict, waiter),
         )
     }
 
@@ -462,18 +467,16 @@ impl NativeCache {
         ttl: Unknown<'_>,
         strict: Option<bool>,
     ) -> Answer<'env> {
-        let key = key!(self, env, key);
         let ttl_ms = match input::ttl(&ttl)? {
             Ttl::Ms(ms) => Some(ms),
             Ttl::Never | Ttl::Default => None,
         };
-        let waiter = self.waiter(ticket);
-        self.in_turn(
+        self.on_key(
             env,
-            &[Arc::clone(&key)],
-            true,
-            waiter,
-            move |cache, waiter| cache.touch(&key, ttl_ms, strict, waiter),
+            key,
+            Access::Changes,
+            ticket,
+            move |cache, key, waiter| cache.touch(key, ttl_ms, strict, waiter),
         )
     }
 
@@ -485,14 +488,12 @@ impl NativeCache {
         key: Text<'_>,
         strict: Option<bool>,
     ) -> Answer<'env> {
-        let key = key!(self, env, key);
-        let waiter = self.waiter(ticket);
-        self.in_turn(
+        self.on_key(
             env,
-            &[Arc::clone(&key)],
-            true,
-            waiter,
-            move |cache, waiter| cache.mark_stale(&key, strict, waiter),
+            key,
+            Access::Changes,
+            ticket,
+            move |cache, key, waiter| cache.mark_stale(key, strict, waiter),
         )
     }
 
@@ -505,15 +506,13 @@ impl NativeCache {
         by: i64,
         ttl: Unknown<'_>,
     ) -> Answer<'env> {
-        let key = key!(self, env, key);
         let ttl = input::ttl(&ttl)?;
-        let waiter = self.waiter(ticket);
-        self.in_turn(
+        self.on_key(
             env,
-            &[Arc::clone(&key)],
-            true,
-            waiter,
-            move |cache, waiter| cache.increment(&key, by, ttl, waiter),
+            key,
+            Access::Changes,
+            ticket,
+            move |cache, key, waiter| cache.increment(key, by, ttl, waiter),
         )
     }
 
@@ -586,15 +585,13 @@ impl NativeCache {
         key: Text<'_>,
         options: Object<'_>,
     ) -> Answer<'env> {
-        let key = key!(self, env, key);
         let options = input::load_options(&self.tags, &options)?;
-        let waiter = self.waiter(ticket);
-        self.in_turn(
+        self.on_key(
             env,
-            &[Arc::clone(&key)],
-            true,
-            waiter,
-            move |cache, waiter| cache.load(&key, &options, waiter),
+            key,
+            Access::Changes,
+            ticket,
+            move |cache, key, waiter| cache.load(key, &options, waiter),
         )
     }
 
@@ -617,13 +614,16 @@ impl NativeCache {
                 self.core().load_many(loads, &options)
             }
             // One bad key is an error of the whole call.
-            Err(error) => vec![(Some(Outcome::Error(error)), false); tickets.len()],
+            Err(error) => {
+                let refused = |_: &u32| Loading::Now(Outcome::Error(error.clone()));
+                tickets.iter().map(refused).collect()
+            }
         };
-        for ((now, joined), at) in started.into_iter().zip(0..) {
-            match now {
-                Some(outcome) => answers.set(at, outcome::pair(env, outcome)?)?,
-                None if joined => answers.set(at, true)?,
-                None => answers.set(at, ())?,
+        for (loading, at) in started.into_iter().zip(0..) {
+            match loading {
+                Loading::Now(outcome) => answers.set(at, outcome::pair(env, outcome)?)?,
+                Loading::Other => answers.set(at, true)?,
+                Loading::Own => answers.set(at, ())?,
             }
         }
         Ok(answers)
@@ -639,7 +639,7 @@ impl NativeCache {
         ttl: f64,
         wait: f64,
     ) -> Answer<'env> {
-        let key = key!(self, env, key);
+        let key = given!(env, input::key(&self.prefix, key));
         let (ttl, wait) = (input::millis(ttl), input::millis(wait));
         answer(env, self.core().lock(&key, ttl, wait, self.waiter(ticket)))
     }
@@ -678,7 +678,7 @@ impl NativeCache {
         options: Option<Object<'_>>,
     ) -> Result<()> {
         let skip = match &options {
-            Some(options) => options.get("skip")?.unwrap_or(false),
+            Some(options) => input::property(options, "skip")?.unwrap_or(false),
             None => false,
         };
         let options = input::write_options(&self.tags, options.as_ref())?;
@@ -713,8 +713,9 @@ impl NativeCache {
 
     /// The caller of a load no longer waits; `leads` if its factory runs. False if nothing is known of it: its end will come.
     #[napi]
-    pub fn leave(&self, ticket: u32, leads: bool) -> bool {
-        self.core().leave(&self.sink(), ticket, leads)
+    pub fn leave(&self, ticket: u32, key: Text<'_>, leads: bool) -> Result<bool> {
+        let key = input::key(&self.prefix, key)?;
+        Ok(key.is_ok_and(|key| self.core().leave(&self.sink(), &key, ticket, leads)))
     }
 
     #[napi]

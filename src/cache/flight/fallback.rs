@@ -4,10 +4,10 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use bytes::Bytes;
 
-use super::{Caller, Flight, Hold, Stage, settle_all};
+use super::{Caller, Flight, Hold, Stage, Wants, settle_all};
 use crate::{
     cache::{Cache, Key, Outcome, read::Held},
-    clock::{self, NEVER},
+    clock,
     entry::Entry,
 };
 
@@ -137,8 +137,11 @@ impl Cache {
         if let Some(at) = stays
             && callers[at].takes_cached()
         {
-            callers[at].waiter.stale(held.payload.clone());
-            callers[at].served = true;
+            let caller = &mut callers[at];
+            caller
+                .waiter
+                .tell(caller.waiter.stale(held.payload.clone()));
+            caller.wants = Wants::Nothing;
             self.count_stale(held, 1);
         }
         self.serve_all(callers, held);
@@ -163,7 +166,7 @@ impl Cache {
         let rests = self.rest_of(&flight.key).is_some();
         let at_once = rests || flight.serves_stale();
         if flight.stage.is_reading() {
-            if rests && !flight.callers.iter().any(|caller| caller.fresh) {
+            if rests && !flight.has_fresh_caller() {
                 let ended = self.end(&mut flights, id);
                 drop(flights);
                 self.serve_ended(ended, held);
@@ -196,7 +199,7 @@ impl Cache {
             return;
         };
         // Passed: what Redis still has to say is served when it comes.
-        *soft_until = 0;
+        *soft_until = None;
         let known = flight.stale.clone();
         let known = known.filter(|held| held.is_servable(clock::now()));
         let stale = known.or_else(|| self.standing_in(&flight.key));
@@ -206,9 +209,4 @@ impl Cache {
             flight.stale = Some(held);
         }
     }
-}
-
-/// When the soft timeout of a factory that is called now is over.
-pub(super) fn soft_until(soft_ms: Option<u64>) -> u64 {
-    soft_ms.map_or(NEVER, |ms| clock::now().saturating_add(ms))
 }

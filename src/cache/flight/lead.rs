@@ -10,9 +10,9 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Caller, Flight, Stage, fallback::soft_until, locking::Lock, settle_all};
+use super::{Caller, Due, Flight, Stage, Wants, locking::Lock, settle_all};
 use crate::{
-    cache::{Cache, Key, Outcome, Waiter, read::Held},
+    cache::{Cache, Key, Outcome},
     clock::{self, NEVER, millis},
     error::{CacheError, Code},
     telemetry::counters::LoadResult,
@@ -44,39 +44,33 @@ async fn watch(cache: Weak<Cache>, clock: Arc<FlightClock>) {
     }
 }
 
-/// Somebody leads now.
-struct Lead {
-    /// What is to be replaced.
-    stale: Option<Held>,
+/// How whoever is to lead is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// By what is returned, if it is the caller who began the flight and is still on the stack.
+    Return,
+    Queue,
 }
 
 impl Cache {
-    /// Has the factory run by the caller who is still on the stack.
+    /// Has the factory run, by the caller who began the flight and is still on the stack if it waits: then it is told by what
+    /// this returns.
     pub(super) fn lead_now(self: &Arc<Self>, id: u64, overwrite: bool) -> Option<Outcome> {
         if self.locks_first(id, overwrite) {
             return None;
         }
-        let lead = self.appoint(id, overwrite, |_, _| ())?;
-        Some(Outcome::Lead(id, lead.stale))
+        self.appoint(id, overwrite, By::Return)
     }
 
     /// Has the factory run by the first caller whose environment lives.
     pub(super) fn lead(self: &Arc<Self>, id: u64, overwrite: bool) {
         if !self.locks_first(id, overwrite) {
-            self.appoint(id, overwrite, |waiter, stale| {
-                waiter.lead(id, stale.clone());
-            });
+            self.appoint(id, overwrite, By::Queue);
         }
     }
 
-    /// Makes the first caller whose environment lives the leader, one who waits rather than one who is served; what it is to
-    /// replace, if somebody leads now.
-    fn appoint(
-        self: &Arc<Self>,
-        id: u64,
-        overwrite: bool,
-        tell: impl FnOnce(&Waiter, &Option<Held>),
-    ) -> Option<Lead> {
+    /// Makes the first caller whose environment lives the leader, one who waits rather than one who is served.
+    fn appoint(self: &Arc<Self>, id: u64, overwrite: bool, by: By) -> Option<Outcome> {
         let mut flights = self.flights.lock();
         let flight = flights.by_id.get_mut(&id)?;
         flight.overwrite |= overwrite;
@@ -84,8 +78,8 @@ impl Cache {
             return None;
         }
         flight.callers.retain(Caller::lives);
-        let waits = flight.callers.iter().position(|caller| !caller.served);
-        let at = waits.unwrap_or(0);
+        let is_waiting = |caller: &Caller| caller.wants != Wants::Nothing;
+        let at = flight.callers.iter().position(is_waiting).unwrap_or(0);
         let leader = flight
             .callers
             .get(at)
@@ -94,24 +88,32 @@ impl Cache {
             self.end(&mut flights, id);
             return None;
         };
-        let until = flight.terms.factory_timeout;
-        let until = until.map(|timeout| clock::now().saturating_add(millis(timeout)));
+        let Caller {
+            wants, is_first, ..
+        } = flight.callers[at];
+        let after = |ms: Option<u64>| ms.map_or(NEVER, |ms| clock::now().saturating_add(ms));
         flight.stage = Stage::Running {
             leader,
             ticket: flight.callers[at].waiter.ticket(),
             since: Instant::now(),
-            soft_until: soft_until(flight.terms.factory_soft_ms),
-            until: until.unwrap_or(NEVER),
+            soft_until: Some(after(flight.terms.factory_soft_ms)),
+            until: after(flight.terms.factory_timeout.map(millis)),
         };
-        let is_fresh = flight.callers[at].fresh;
         let stale = flight
             .stale
             .clone()
             .or_else(|| self.standing_in(&flight.key));
-        let stale = stale.filter(|_| !is_fresh);
+        let stale = stale.filter(|_| wants != Wants::Fresh);
         // Redis holds what is stale under the key, as far as is known.
         flight.overwrite |= stale.as_ref().is_some_and(|held| held.is_stale);
-        tell(&flight.callers[at].waiter, &stale);
+        let lead = Outcome::Lead(id, stale);
+        // One who was served hears of it once he is off the stack.
+        let now = if by == By::Return && is_first && wants != Wants::Nothing {
+            Some(lead)
+        } else {
+            flight.callers[at].waiter.tell(lead);
+            None
+        };
         let (next, tags) = (flight.stage.until(), Arc::clone(&flight.terms.tags));
         let key = Arc::clone(&flight.key);
         // Where the server tells of changes, it tells of the expiry that a read brought about too.
@@ -123,7 +125,7 @@ impl Cache {
         }
         drop(flights);
         self.prepare_tags(id, &key, &tags);
-        Some(Lead { stale })
+        now
     }
 
     /// Asks for the versions under which the value will be stored while it is being made.
@@ -153,24 +155,16 @@ impl Cache {
     /// Ends the waits for factories that take too long; when to look again, if there is anything to look at.
     pub(super) fn look_at_flights(self: &Arc<Self>) -> Option<u64> {
         let now = clock::now();
-        let late = {
+        let due: Vec<(u64, Due)> = {
             let flights = self.flights.lock();
-            let late = flights
-                .by_id
-                .iter()
-                .filter(|(_, flight)| flight.stage.until() <= now);
-            let is_over =
-                |stage: &Stage| matches!(stage, Stage::Running { until, .. } if *until <= now);
-            late.map(|(id, flight)| (*id, flight.stage.is_reading(), is_over(&flight.stage)))
-                .collect::<Vec<_>>()
+            let due = |(id, flight): (&u64, &Flight)| Some((*id, flight.stage.due(now)?));
+            flights.by_id.iter().filter_map(due).collect()
         };
-        for (id, reads, is_over) in late {
-            if reads {
-                self.read_is_slow(id);
-            } else if is_over {
-                self.time_out(id, now);
-            } else {
-                self.factory_is_slow(id);
+        for (id, due) in due {
+            match due {
+                Due::Read => self.read_is_slow(id),
+                Due::SoftTimeout => self.factory_is_slow(id),
+                Due::Factory => self.time_out(id, now),
             }
         }
         let flights = self.flights.lock();
@@ -185,8 +179,8 @@ impl Cache {
     }
 
     fn time_out(&self, id: u64, now: u64) {
-        let due = |stage: &Stage| matches!(stage, Stage::Running { until, .. } if *until <= now);
-        let Some(mut flight) = self.make_late(id, due) else {
+        let is_due = |stage: &Stage| stage.due(now) == Some(Due::Factory);
+        let Some(mut flight) = self.make_late(id, is_due) else {
             return;
         };
         let stale = self.fall_back(id, &flight);
@@ -205,23 +199,23 @@ impl Cache {
         settle_all(flight.callers, |_| Outcome::Error(error.clone()));
     }
 
-    /// Frees the key of a flight whose factory goes on, if it is `due`; gives the flight as it was, with its callers.
-    fn make_late(&self, id: u64, due: impl Fn(&Stage) -> bool) -> Option<Flight> {
+    /// Frees the key of a flight whose factory goes on, if it `is_due`; gives the flight as it was, with its callers.
+    fn make_late(&self, id: u64, is_due: impl Fn(&Stage) -> bool) -> Option<Flight> {
         let mut flights = self.flights.lock();
         let flight = flights.by_id.get_mut(&id)?;
-        let was = flight.make_late(due)?;
+        let was = flight.make_late(is_due)?;
         flights.free(id);
         Some(was)
     }
 }
 
 impl Flight {
-    /// Leaves only what the late value of a factory needs, if somebody leads and it is `due`; gives what was.
-    pub(super) fn make_late(&mut self, due: impl Fn(&Stage) -> bool) -> Option<Self> {
+    /// Leaves only what the late value of a factory needs, if somebody leads and it `is_due`; gives what was.
+    pub(super) fn make_late(&mut self, is_due: impl Fn(&Stage) -> bool) -> Option<Self> {
         let Stage::Running { leader, .. } = &self.stage else {
             return None;
         };
-        if !due(&self.stage) {
+        if !is_due(&self.stage) {
             return None;
         }
         let late = Self {

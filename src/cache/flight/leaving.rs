@@ -4,34 +4,52 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Caller, Stage};
+use super::{Caller, Flights, Stage};
 use crate::cache::{
-    Cache,
+    Cache, Key,
     outcome::{Notice, Sink},
 };
+
+impl Flights {
+    /// The flight and the place in it of a caller who asked for `key`: as a rule in the key's own flight, and only for a key that
+    /// was changed since in another.
+    fn find_caller(&self, key: &Key, is_it: impl Fn(&Caller) -> bool) -> Option<(u64, usize)> {
+        let place = |id: &u64| Some((*id, self.by_id.get(id)?.callers.iter().position(&is_it)?));
+        let own = self.by_key.get(key).and_then(place);
+        own.or_else(|| self.by_id.keys().find_map(place))
+    }
+}
 
 impl Cache {
     /// The caller of `ticket` no longer waits; `leads` if it runs the factory. When nobody waits any more, the factory is
     /// told; a lead that its caller did not live to hear of goes to the next. False if it is in no flight: then its end is
     /// on its way, or it waits behind a deferred write.
-    pub fn leave(self: &Arc<Self>, sink: &Arc<dyn Sink>, ticket: u32, leads: bool) -> bool {
+    pub fn leave(
+        self: &Arc<Self>,
+        sink: &Arc<dyn Sink>,
+        key: &Key,
+        ticket: u32,
+        leads: bool,
+    ) -> bool {
         let mut flights = self.flights.lock();
-        let found = flights.by_id.iter_mut().find_map(|(id, flight)| {
-            let left = |caller: &Caller| caller.waiter.is(sink, ticket);
-            let at = flight.callers.iter().position(left)?;
-            flight.callers.remove(at).waiter.forget();
-            let unheard = !leads && flight.stage.is_led_by(sink, ticket);
-            if unheard {
-                flight.stage = Stage::open();
-            }
-            Some((*id, unheard, flight.is_unwanted()))
-        });
+        let is_leaving = |caller: &Caller| caller.waiter.is(sink, ticket);
+        let Some((id, at)) = flights.find_caller(key, is_leaving) else {
+            return false;
+        };
+        let Some(flight) = flights.by_id.get_mut(&id) else {
+            return false;
+        };
+        flight.callers.remove(at).waiter.forget();
+        let unheard = !leads && flight.stage.is_led_by(sink, ticket);
+        if unheard {
+            flight.stage = Stage::open();
+        }
+        let is_unwanted = flight.is_unwanted();
         drop(flights);
-        match found {
-            Some((id, true, _)) => self.lead(id, false),
-            Some((id, false, true)) => self.abandon(id),
-            Some((_, false, false)) => (),
-            None => return false,
+        if unheard {
+            self.lead(id, false);
+        } else if is_unwanted {
+            self.abandon(id);
         }
         true
     }

@@ -20,15 +20,15 @@ const LEASE_MS: u64 = 5_000;
 /// How a flight stands with the lease of its key.
 #[derive(Default)]
 pub(super) enum Lock {
-    /// It needs none.
+    /// It needs none, or could have none: who leads, leads.
     #[default]
     Unwanted,
     /// It is to be taken before somebody leads.
     Wanted,
     /// Somebody sees to it.
     Sought,
-    /// It is ours, or could not be had: who leads, leads.
-    Settled(#[expect(dead_code, reason = "held until it is dropped")] Option<Lease>),
+    /// It is ours.
+    Ours(#[expect(dead_code, reason = "held until it is dropped")] Lease),
 }
 
 impl Cache {
@@ -41,7 +41,7 @@ impl Cache {
         flight.overwrite |= overwrite;
         match flight.lock {
             Lock::Sought => return true,
-            Lock::Unwanted | Lock::Settled(_) => return false,
+            Lock::Unwanted | Lock::Ours(_) => return false,
             Lock::Wanted => (),
         }
         let lock = self.lock_key(&flight.key);
@@ -57,8 +57,8 @@ impl Cache {
         let cache = Arc::clone(self);
         self.runtime.spawn(async move {
             let until = clock::now().saturating_add(patience);
-            if let Some(lease) = cache.seek_lease(id, &key, &lock, until).await {
-                cache.lock_settled(id, lease);
+            if let Some(lock) = cache.seek_lease(id, &key, &lock, until).await {
+                cache.lock_settled(id, lock);
             }
         });
         true
@@ -74,14 +74,14 @@ impl Cache {
         }
     }
 
-    /// The lease, or `Some(None)` if it cannot be had; `None` if the flight is over meanwhile.
+    /// How a flight stands with the lease in the end; `None` if it is over meanwhile.
     async fn seek_lease(
         self: &Arc<Self>,
         id: u64,
         key: &Key,
         lock: &Key,
         until: u64,
-    ) -> Option<Option<Lease>> {
+    ) -> Option<Lock> {
         let token = token();
         let (value, owner) = (self.waits.enlist(key), self.waits.enlist(lock));
         let mut pauses = Pauses::new(self, lock);
@@ -90,14 +90,15 @@ impl Cache {
             let left = match self.take_lease(lock, &token, LEASE_MS, || ()).await {
                 Ok(Attempt::Taken(lease)) => {
                     // Whoever had it before may have stored the value.
-                    return self.is_still_missing(id, key).await.then_some(Some(lease));
+                    let is_missing = self.is_still_missing(id, key).await;
+                    return is_missing.then_some(Lock::Ours(lease));
                 }
                 Ok(Attempt::Held(left)) => left,
-                Err(_) => return Some(None),
+                Err(_) => return Some(Lock::Unwanted),
             };
             let now = clock::now();
             if now >= until {
-                return Some(None);
+                return Some(Lock::Unwanted);
             }
             let changed = async {
                 tokio::select! { () = change.0 => (), () = change.1 => () }
@@ -127,13 +128,13 @@ impl Cache {
     }
 
     /// The lease of a flight was taken, or cannot be: somebody leads.
-    fn lock_settled(self: &Arc<Self>, id: u64, lease: Option<Lease>) {
+    fn lock_settled(self: &Arc<Self>, id: u64, lock: Lock) {
         {
             let mut flights = self.flights.lock();
             let Some(flight) = flights.by_id.get_mut(&id) else {
                 return;
             };
-            flight.lock = Lock::Settled(lease);
+            flight.lock = lock;
         }
         self.lead(id, false);
     }

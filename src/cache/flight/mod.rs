@@ -22,6 +22,7 @@
 //! generation table.
 
 mod fallback;
+mod joining;
 mod landing;
 mod lead;
 mod leaving;
@@ -30,29 +31,17 @@ mod reading;
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
-    },
+    sync::{Arc, atomic::Ordering::SeqCst},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 
+pub use self::joining::Loading;
 pub(super) use self::lead::FlightClock;
-use self::{fallback::Rest, locking::Lock};
-use super::{
-    As, Cache, Key, Outcome, Waiter,
-    outcome::Sink,
-    read::{Begun, Found, Held, Manner, Told},
-};
-use crate::{
-    clock::{self, NEVER},
-    entry::{Payload, wire::Stamp},
-    l2::port::{Failure, Operation},
-    resilience::patience::Rule,
-    tags::Mark,
-};
+use self::locking::Lock;
+use super::{Cache, Key, Outcome, Waiter, outcome::Sink, read::Held};
+use crate::{clock::NEVER, entry::wire::Stamp, resilience::patience::Rule, tags::Mark};
 
 /// The options of `getOrSet` that matter here; what is absent is as the cache has it.
 #[derive(Debug, Clone, Default)]
@@ -107,9 +96,6 @@ pub struct Flights {
     by_id: HashMap<u64, Flight>,
 }
 
-/// Ids are unique in the process: JavaScript keeps the flights of all caches in one map.
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
 struct Flight {
     key: Key,
     callers: Vec<Caller>,
@@ -140,11 +126,20 @@ struct Terms {
 
 struct Caller {
     waiter: Waiter,
-    strict: bool,
-    /// Nothing that is cached will do.
-    fresh: bool,
-    /// It has been given a value, and is there to run its factory should nobody else.
-    served: bool,
+    wants: Wants,
+    /// It began the flight.
+    is_first: bool,
+}
+
+/// What a caller waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    /// The value, cached or made; `strict`: the error of an unusable Redis rather than that.
+    Value { strict: bool },
+    /// What the factory makes now.
+    Fresh,
+    /// Nothing: it was served, and is there to run its factory should nobody else.
+    Nothing,
 }
 
 enum Stage {
@@ -157,13 +152,24 @@ enum Stage {
         leader: Arc<dyn Sink>,
         ticket: u32,
         since: Instant,
-        /// When `factorySoftTimeout` is over; 0: it is.
-        soft_until: u64,
+        /// When `factorySoftTimeout` is over, as long as it is not.
+        soft_until: Option<u64>,
         /// When `factoryTimeout` is over.
         until: u64,
     },
     /// Nobody waits any more. Whose factory it is, as long as that may come to an end.
     Late { leader: Arc<dyn Sink> },
+}
+
+/// What took too long.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// Redis.
+    Read,
+    /// The factory, for those who have something stale.
+    SoftTimeout,
+    /// The factory, for everybody.
+    Factory,
 }
 
 impl Stage {
@@ -181,8 +187,21 @@ impl Stage {
             Self::Reading { until, .. } => *until,
             Self::Running {
                 until, soft_until, ..
-            } => (*until).min(if *soft_until == 0 { NEVER } else { *soft_until }),
+            } => soft_until.map_or(*until, |soft| soft.min(*until)),
             Self::Late { .. } => NEVER,
+        }
+    }
+
+    /// What is over at `now`, if anything is that its callers wait for.
+    const fn due(&self, now: u64) -> Option<Due> {
+        match self {
+            Self::Reading { until, .. } if *until <= now => Some(Due::Read),
+            Self::Running { until, .. } if *until <= now => Some(Due::Factory),
+            Self::Running {
+                soft_until: Some(until),
+                ..
+            } if *until <= now => Some(Due::SoftTimeout),
+            Self::Reading { .. } | Self::Running { .. } | Self::Late { .. } => None,
         }
     }
 
@@ -207,17 +226,33 @@ impl Flight {
         stale.is_some_and(|held| !held.marks.iter().all(Mark::holds))
     }
 
+    /// Whether somebody waits whom nothing that is cached will do.
+    fn has_fresh_caller(&self) -> bool {
+        let mut callers = self.callers.iter();
+        callers.any(|caller| caller.wants == Wants::Fresh)
+    }
+
     /// Whether callers get what is stale rather than wait for the factory.
     fn serves_stale(&self) -> bool {
-        let waited_out = matches!(self.stage, Stage::Running { soft_until: 0, .. });
+        let waited_out = matches!(
+            self.stage,
+            Stage::Running {
+                soft_until: None,
+                ..
+            }
+        );
         waited_out || self.terms.factory_soft_ms.is_none()
     }
 }
 
 impl Caller {
     /// Whether it waits, and takes what is cached.
-    fn takes_cached(&self) -> bool {
-        !self.fresh && !self.served
+    const fn takes_cached(&self) -> bool {
+        matches!(self.wants, Wants::Value { .. })
+    }
+
+    fn is_strict(&self) -> bool {
+        self.wants == Wants::Value { strict: true }
     }
 
     fn lives(&self) -> bool {
@@ -241,267 +276,7 @@ impl Flights {
     }
 }
 
-/// What a caller meets at a key.
-enum Joined {
-    /// A flight of its own, to go on with.
-    Own(u64),
-    /// Somebody else's.
-    Other,
-    /// Somebody else's that is reading, which will not do.
-    Reading(u64),
-    /// Somebody else's; those who come meanwhile are given this.
-    Behind(Held),
-}
-
-/// How a load begins.
-pub enum Started {
-    /// It is over, or its caller is to lead.
-    Now(Outcome),
-    /// Its ticket will be settled; `true`: by a flight of its own, `false`: by somebody else's.
-    Later(bool),
-    /// Its flight reads: the question, if nobody asks it yet, and then [`Cache::wait_for_read`]. The outcome is the caller's
-    /// at once.
-    Reads(u64, Option<Operation>, Option<Outcome>),
-}
-
 impl Cache {
-    /// `getOrSet`, after L1 was asked and missed, or had what is to be renewed.
-    pub fn load(
-        self: &Arc<Self>,
-        key: &Key,
-        options: &LoadOptions,
-        waiter: Waiter,
-    ) -> Option<Outcome> {
-        match self.start_load(key, options, waiter) {
-            Started::Now(outcome) => Some(outcome),
-            Started::Later(_) => None,
-            Started::Reads(id, operation, now) => {
-                self.ask(operation.into_iter().collect());
-                self.wait_for_read(id, options.soft_timeout, now)
-            }
-        }
-    }
-
-    /// Several loads, whose questions leave together; for each its outcome, if it has one already, and whether it waits
-    /// for somebody else's flight.
-    pub fn load_many(
-        self: &Arc<Self>,
-        loads: Vec<(Key, Waiter)>,
-        options: &LoadOptions,
-    ) -> Vec<(Option<Outcome>, bool)> {
-        let (mut operations, mut started) = (Vec::new(), Vec::new());
-        for (key, waiter) in loads {
-            if self.defers(std::slice::from_ref(&key)) {
-                let (asked, options) = (Arc::clone(&key), options.clone());
-                self.in_turn(&[key], true, waiter, move |cache, waiter| {
-                    cache.load(&asked, &options, waiter)
-                });
-                // Whoever gathers does not wait for it: it may yet join somebody else's flight.
-                started.push(Started::Later(false));
-                continue;
-            }
-            started.push(match self.start_load(&key, options, waiter) {
-                Started::Reads(id, operation, now) => {
-                    operations.extend(operation);
-                    Started::Reads(id, None, now)
-                }
-                other @ (Started::Now(_) | Started::Later(_)) => other,
-            });
-        }
-        self.ask(operations);
-        let outcome = |started| match started {
-            Started::Now(outcome) => (Some(outcome), false),
-            Started::Later(own) => (None, !own),
-            Started::Reads(id, _, now) => {
-                (self.wait_for_read(id, options.soft_timeout, now), false)
-            }
-        };
-        started.into_iter().map(outcome).collect()
-    }
-
-    fn start_load(self: &Arc<Self>, key: &Key, options: &LoadOptions, waiter: Waiter) -> Started {
-        if self.is_closed() {
-            waiter.forget();
-            return Started::Now(Outcome::Error(Self::closed_error()));
-        }
-        let is_renewal = options.behind;
-        let mut stale = None;
-        if !options.fresh {
-            if let Some(entry) = self.hit(key).filter(|_| !is_renewal) {
-                self.counters.l1_hits.fetch_add(1, Relaxed);
-                let outcome = waiter.value(entry.payload.clone());
-                waiter.forget();
-                return Started::Now(outcome);
-            }
-            stale = self.stale_in_l1(key).filter(|_| !is_renewal);
-            match self.rest_of(key) {
-                Some(Rest::Failed(flight, clone)) => {
-                    self.count_l1_miss();
-                    waiter.forget();
-                    return Started::Now(Outcome::FactoryFailed(flight, clone));
-                }
-                Some(Rest::Stale) if stale.is_some() || is_renewal => {
-                    waiter.forget();
-                    let outcome = stale.map(|held| Outcome::Value(self.hit_stale(held), As::Value));
-                    return Started::Now(outcome.unwrap_or(Outcome::Undefined));
-                }
-                Some(Rest::Stale) | None => (),
-            }
-            stale = stale.filter(|_| self.terms(options).factory_soft_ms.is_none());
-        }
-        if !is_renewal && stale.is_none() {
-            self.count_l1_miss();
-        }
-        self.start_flight(key, options, waiter, stale)
-    }
-
-    /// Joins the key's flight, or begins one. `stale` is the caller's at once, and then only renewed.
-    fn start_flight(
-        self: &Arc<Self>,
-        key: &Key,
-        options: &LoadOptions,
-        waiter: Waiter,
-        stale: Option<Held>,
-    ) -> Started {
-        let now = stale.clone().map(|held| self.hit_stale(held));
-        let served = now.is_some() || options.behind;
-        let caller = Caller {
-            strict: !served && self.strict(options.strict.or(self.config.loader.strict)),
-            fresh: options.fresh,
-            served,
-            waiter,
-        };
-        let id = match self.join(key, caller, options, stale) {
-            Joined::Own(id) => id,
-            Joined::Other if served => {
-                let now = now.map(|payload| Outcome::Value(payload, As::Value));
-                return Started::Now(now.unwrap_or(Outcome::Undefined));
-            }
-            Joined::Other => return Started::Later(false),
-            Joined::Behind(held) => {
-                self.count_stale(&held, 1);
-                return Started::Now(Outcome::Value(held.payload, As::Value));
-            }
-            Joined::Reading(id) => {
-                self.lead(id, true);
-                return Started::Later(false);
-            }
-        };
-        // Whoever is served already hears by the queue.
-        let now = now.map(|payload| Outcome::Stale(payload, As::Value));
-        let lead = |overwrite| {
-            if served {
-                self.lead(id, overwrite);
-                return now.clone().map_or(Started::Later(true), Started::Now);
-            }
-            let lead = self.lead_now(id, overwrite);
-            lead.map_or(Started::Later(true), Started::Now)
-        };
-        if options.fresh {
-            return lead(true);
-        }
-        let told = move |()| -> Told { Box::new(move |cache, found| cache.flight_read(id, found)) };
-        let manner = Manner {
-            past_l1: options.behind,
-            gentle: options.gentle,
-        };
-        match self.begin_as(manner, key, (), told) {
-            Begun::Hit(entry, ()) => {
-                self.settle_flight(id, |caller| caller.waiter.value(entry.payload.clone()));
-                now.map_or(Started::Later(true), Started::Now)
-            }
-            Begun::Unasked(()) if self.l2.is_none() => lead(served),
-            Begun::Unasked(()) => {
-                self.flight_read(id, Found::Failed(Failure::Unavailable));
-                now.map_or(Started::Later(true), Started::Now)
-            }
-            Begun::Joined => Started::Reads(id, None, now),
-            Begun::Ask(operation) => Started::Reads(id, Some(operation), now),
-        }
-    }
-
-    /// A stale answer of L1.
-    fn hit_stale(&self, held: Held) -> Payload {
-        self.counters.l1_hits.fetch_add(1, Relaxed);
-        self.counters.stale_served.fetch_add(1, Relaxed);
-        held.payload
-    }
-
-    /// The options of a load with the cache's own where it has none.
-    fn terms(&self, options: &LoadOptions) -> Terms {
-        let loader = &self.config.loader;
-        Terms {
-            factory_timeout: options.factory_timeout.unwrap_or(loader.factory_timeout),
-            factory_soft_ms: options.factory_soft_ms.or(loader.factory_soft_timeout_ms),
-            retry_ms: options.retry_ms.unwrap_or(loader.retry_after_ms),
-            error_ms: options.error_ms.or(loader.error_ttl_ms),
-            tags: Arc::clone(&options.tags),
-            eager: options.eager,
-        }
-    }
-
-    /// Joins the flight of the key, or begins one and gives its id: then it is this caller's to go on. Nobody joins a flight
-    /// whose key or tags were changed since it began: its value may be from before the change.
-    fn join(
-        &self,
-        key: &Key,
-        caller: Caller,
-        options: &LoadOptions,
-        stale: Option<Held>,
-    ) -> Joined {
-        let mut flights = self.flights.lock();
-        if let Some(id) = flights.by_key.get(key).copied()
-            && self.table.lock(key).is_joinable(id)
-            && let Some(flight) = flights.by_id.get_mut(&id)
-            && !self.tags_changed(&flight.terms.tags, flight.tag_changes)
-            && !flight.is_outdated()
-        {
-            return self.join_flight(id, flight, caller);
-        }
-        let id = NEXT_ID.fetch_add(1, Relaxed);
-        let flight = Flight {
-            key: Arc::clone(key),
-            callers: vec![caller],
-            stage: Stage::open(),
-            overwrite: false,
-            era: self.era(),
-            tag_changes: self.tags.count(),
-            terms: self.terms(options),
-            made_under: Arc::default(),
-            stale,
-            lock: if options.lock.unwrap_or(self.config.loader.lock) {
-                Lock::Wanted
-            } else {
-                Lock::Unwanted
-            },
-        };
-        flights.by_key.insert(Arc::clone(key), id);
-        flights.by_id.insert(id, flight);
-        self.table.lock(key).begin_flight(id);
-        Joined::Own(id)
-    }
-
-    fn join_flight(&self, id: u64, flight: &mut Flight, caller: Caller) -> Joined {
-        if caller.served {
-            caller.waiter.forget();
-            return Joined::Other;
-        }
-        let stale = flight.stale.as_ref();
-        let stale = stale.filter(|_| flight.serves_stale() && !caller.fresh);
-        if let Some(held) = stale.filter(|held| held.is_servable(clock::now())) {
-            caller.waiter.forget();
-            return Joined::Behind(held.clone());
-        }
-        let will_not_do = caller.fresh && flight.stage.is_reading();
-        flight.callers.push(caller);
-        self.counters.stampedes_prevented.fetch_add(1, Relaxed);
-        if will_not_do {
-            Joined::Reading(id)
-        } else {
-            Joined::Other
-        }
-    }
-
     /// Ends a flight and settles everyone by `outcome`.
     fn settle_flight(&self, id: u64, outcome: impl Fn(&Caller) -> Outcome) {
         if let Some(flight) = self.end_flight(id) {
@@ -538,10 +313,9 @@ impl Cache {
 
 fn settle_all(callers: Vec<Caller>, outcome: impl Fn(&Caller) -> Outcome) {
     for caller in callers {
-        let outcome = if caller.served {
-            Outcome::Undefined
-        } else {
-            outcome(&caller)
+        let outcome = match caller.wants {
+            Wants::Value { .. } | Wants::Fresh => outcome(&caller),
+            Wants::Nothing => Outcome::Undefined,
         };
         caller.waiter.settle(outcome);
     }

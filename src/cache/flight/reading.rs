@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use super::{Caller, Flight, Stage, settle_all};
+use super::{Caller, Stage, settle_all};
 use crate::{
     cache::{
         Cache, Key, Outcome,
@@ -22,39 +22,48 @@ impl Cache {
         rule: Option<Rule>,
         now: Option<Outcome>,
     ) -> Option<Outcome> {
-        let Some(key) = self.gives_up_on_read(id, rule) else {
+        if !self.gives_up_on_read(id, rule) {
             return now;
-        };
+        }
         self.counters.l2_soft_timeouts.fetch_add(1, Relaxed);
-        if self.serve_unverified(id, &key) {
+        if self.serve_unverified(id) {
             return now;
         }
-        if now.is_some() {
-            self.lead(id, false);
-            return now;
-        }
-        self.lead_now(id, false)
+        self.lead_now(id, false).or(now)
     }
 
-    /// The key of a flight that does not wait for Redis at all; one that does is looked at in time.
-    fn gives_up_on_read(self: &Arc<Self>, id: u64, rule: Option<Rule>) -> Option<Key> {
+    /// Whether a flight does not wait for Redis at all; one that does is looked at in time.
+    fn gives_up_on_read(self: &Arc<Self>, id: u64, rule: Option<Rule>) -> bool {
         let rule = rule.or(self.config.loader.l2_soft_timeout.map(Rule::from));
-        let key = Arc::clone(&self.flights.lock().by_id.get(&id)?.key);
-        let patience = self.link_of(&key)?.patience(rule)?;
+        let Some(patience) = self.patience_of(id, rule) else {
+            return false;
+        };
         let mut flights = self.flights.lock();
-        let flight = flights.by_id.get_mut(&id)?;
+        let Some(flight) = flights.by_id.get_mut(&id) else {
+            return false;
+        };
         // Who is strict wants what Redis says; and it may have said it by now.
-        if !flight.stage.is_reading() || flight.callers.iter().any(|caller| caller.strict) {
-            return None;
+        if !flight.stage.is_reading() || flight.callers.iter().any(Caller::is_strict) {
+            return false;
         }
         let since = clock::now();
         let until = since.saturating_add(patience);
         flight.stage = Stage::Reading { since, until };
         if patience > 0 {
             self.watch_flights(until);
-            return None;
         }
-        Some(key)
+        patience == 0
+    }
+
+    /// How long a flight waits for Redis, in ms, if there is a limit.
+    fn patience_of(&self, id: u64, rule: Option<Rule>) -> Option<u64> {
+        let key = self.flight_key(id)?;
+        self.link_of(&key)?.patience(rule)
+    }
+
+    fn flight_key(&self, id: u64) -> Option<Key> {
+        let flights = self.flights.lock();
+        flights.by_id.get(&id).map(|flight| Arc::clone(&flight.key))
     }
 
     /// The soft timeout of a flight is over.
@@ -68,7 +77,7 @@ impl Cache {
                 return;
             };
             *until = NEVER;
-            let strict = flight.callers.iter().any(|caller| caller.strict);
+            let strict = flight.callers.iter().any(Caller::is_strict);
             (!strict).then(|| (Arc::clone(&flight.key), *since))
         };
         let Some((key, since)) = waited else { return };
@@ -76,19 +85,17 @@ impl Cache {
             link.waited_out(since);
         }
         self.counters.l2_soft_timeouts.fetch_add(1, Relaxed);
-        if !self.serve_unverified(id, &key) {
+        if !self.serve_unverified(id) {
             self.lead(id, false);
         }
     }
 
     /// Redis does not answer: ends a flight with what L1 holds, verified or not, if it holds anything and that will do.
-    fn serve_unverified(&self, id: u64, key: &Key) -> bool {
+    fn serve_unverified(&self, id: u64) -> bool {
         let mut flights = self.flights.lock();
-        let will_do = |flight: &Flight| flight.callers.iter().all(Caller::takes_cached);
-        if !flights.by_id.get(&id).is_some_and(will_do) {
-            return false;
-        }
-        let Some(payload) = self.unverified(key) else {
+        let flight = flights.by_id.get(&id);
+        let flight = flight.filter(|flight| flight.callers.iter().all(Caller::takes_cached));
+        let Some(payload) = flight.and_then(|flight| self.unverified(&flight.key)) else {
             return false;
         };
         let ended = self.end(&mut flights, id);
@@ -119,13 +126,7 @@ impl Cache {
                     self.forgo_lease(id);
                 }
                 self.refuse_strict(id, &failure);
-                let key = self
-                    .flights
-                    .lock()
-                    .by_id
-                    .get(&id)
-                    .map(|flight| Arc::clone(&flight.key));
-                if !key.is_some_and(|key| self.serve_unverified(id, &key)) {
+                if !self.serve_unverified(id) {
                     // A key that is journaled holds what is no longer true: it may be overwritten.
                     self.lead(id, failure == Failure::Unavailable);
                 }
@@ -142,7 +143,7 @@ impl Cache {
         };
         let is_due = flight.terms.eager.is_some_and(|share| held.spent >= share);
         let renews = is_due && self.rest_of(&flight.key).is_none();
-        if renews || flight.callers.iter().any(|caller| caller.fresh) {
+        if renews || flight.has_fresh_caller() {
             flight.overwrite = true;
             flight.stale = renews.then(|| held.clone());
             self.serve(flight, held);
@@ -165,15 +166,14 @@ impl Cache {
 
     /// Callers who asked for strictness hear of a Redis that is not usable.
     fn refuse_strict(&self, id: u64, failure: &Failure) {
-        let mut refused = Vec::new();
-        let mut key = None;
-        if let Some(flight) = self.flights.lock().by_id.get_mut(&id) {
-            key = Some(Arc::clone(&flight.key));
-            refused.extend(flight.callers.extract_if(.., |caller| caller.strict));
-        }
-        for caller in refused {
-            let error = self.failed(failure, key.as_deref().unwrap_or_default());
-            caller.waiter.settle(Outcome::Error(error));
-        }
+        let mut flights = self.flights.lock();
+        let Some(flight) = flights.by_id.get_mut(&id) else {
+            return;
+        };
+        let key = Arc::clone(&flight.key);
+        let strict = flight.callers.extract_if(.., |caller| caller.is_strict());
+        let refused: Vec<Caller> = strict.collect();
+        drop(flights);
+        settle_all(refused, |_| Outcome::Error(self.failed(failure, &key)));
     }
 }
