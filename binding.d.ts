@@ -91,11 +91,17 @@ export declare function defaults(): string
 export declare function escapeGlob(text: string): string
 
 /**
- * Makes the function `(key, as) => value`. It writes the kind to `scratch[0]` (255: not in L1), where objects are shared
- * the key's generation to `scratch[1]`, and, if 4 was added to `as`, to `scratch[2]` how much of the entry's life is over,
- * in thousandths.
+ * Makes the function `(key, as) => value`. It writes the kind to `scratch[0]` (255: not in L1), if 4 was added to `as` to
+ * `scratch[1]` how much of the entry's life is over, in thousandths, and to the rest for how many ms the hit is one (0: not
+ * known) as long as a slot's word has a value, which and which, and the tide one: ms, slot, generation, tide.
  */
 export declare function hitFunction(cache: NativeCache, scratch: unknown): (key: string, as: number) => unknown
 
 /** The Prometheus text of several caches, each family once. */
 export declare function metricsOf(caches: Array<NativeCache>, openMetrics: boolean): string
+
+/**
+ * `words`, an `ArrayBuffer` of unsigned 32-bit integers, the last of which is the tide, and `hits`, one of a double to which
+ * hits are added. `undefined` where the runtime allows no such buffers.
+ */
+export declare function nearMemory(cache: NativeCache): { words: ArrayBuffer, hits: ArrayBuffer } | undefined

@@ -582,3 +582,4 @@ module.exports.defaults = nativeBinding.defaults
 module.exports.escapeGlob = nativeBinding.escapeGlob
 module.exports.hitFunction = nativeBinding.hitFunction
 module.exports.metricsOf = nativeBinding.metricsOf
+module.exports.nearMemory = nativeBinding.nearMemory

@@ -277,15 +277,16 @@ describe('in memory', () => {
 })
 
 test('nobody listens: no clock is read and nothing is published', async () => {
-  // In a process of its own, since the channel and the clock are replaced by what counts.
+  // In a process of its own, since the channel and the clock are replaced by what counts: the clock of those who trace, who look
+  // for it at each call.
   const { code, stdout, stderr } = await runScript(`
     const { performance } = require('node:perf_hooks')
     const channel = require('node:diagnostics_channel').channel('${NAME}')
+    const { Cache } = require('evenkeel')
     let [clock, published] = [0, 0]
     const now = performance.now.bind(performance)
     Object.defineProperty(performance, 'now', { value: () => (clock++, now()) })
     Object.defineProperty(channel, 'publish', { value: () => published++ })
-    const { Cache } = require('evenkeel')
     const cache = new Cache()
     async function main() {
       await cache.set('key', 1)

@@ -113,6 +113,7 @@ export interface NativeCache {
 export interface Binding {
   NativeCache: new (options: string, completions: Completions) => NativeCache
   Completions: new (wake: () => void, resource: { hasRef(): boolean }) => Completions
+  nearMemory(cache: NativeCache): { words: ArrayBuffer; hits: ArrayBuffer } | undefined
   hitFunction(cache: NativeCache, scratch: Uint32Array): (key: string, as: number) => unknown
   metricsOf(caches: NativeCache[], openMetrics: boolean): string
   defaults(): string

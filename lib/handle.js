@@ -9,7 +9,7 @@ const { environmentOf } = require('./environment.js')
 const { abortedBy, closedError, errorFrom, errorOf, messageOf } = require('./errors.js')
 const { deliver } = require('./events.js')
 const { KIND } = require('./kinds.js')
-const { Near, freeze } = require('./near.js')
+const { Near, SCRATCH, freeze, memoryOf } = require('./near.js')
 const native = require('./native.js')
 const trace = require('./trace.js')
 
@@ -33,6 +33,7 @@ const trace = require('./trace.js')
  * @property {boolean} closed
  * @property {boolean} told that a closed cache was used
  * @property {boolean} flushing a wake-up is scheduled
+ * @property {import('./near.js').Memory | null} [memory] shared with native code; `null` if the runtime allows none
  */
 
 /**
@@ -66,13 +67,15 @@ class Handle {
     this.prefix = prefix
     this.tagBytes = tagBytes
     this.tickets = environmentOf().tickets
-    /** Written by the hit function: kind, generation, the share of the life that is over in thousandths. */
-    this.scratch = new Uint32Array(3)
+    /** Written by the hit function. */
+    this.scratch = new Uint32Array(SCRATCH.LENGTH)
     this.hit = native.hitFunction(own, this.scratch)
     const { loader = {} } = shared.config
     /** Defaults of getOrSet that are needed on this side. @type {Record<string, any>} */
     this.loader = loader
-    this.near = shared.config['l1']?.shareObjects === true ? new Near() : undefined
+    this.sharesObjects = shared.config['l1']?.shareObjects === true
+    /** Made with the first hit. @type {Near | undefined} */
+    this.near = undefined
   }
 
   /**
@@ -81,14 +84,22 @@ class Handle {
    * @param {unknown} value
    */
   decodeHit(key, value) {
-    const kind = this.scratch[0]
-    if (kind === KIND.TEXT) return value
-    if (kind !== KIND.JSON || this.near === undefined) return this.decode(Number(kind), value)
+    const kind = this.scratch[SCRATCH.KIND]
+    const near = kind === KIND.TEXT || kind === KIND.JSON ? this.#nearby() : undefined
+    if (near === undefined) return this.decode(Number(kind), value)
     try {
-      return this.near.share(key, Number(this.scratch[1]), /** @type {string} */ (value))
+      return near.take(key, this.scratch, /** @type {string} */ (value))
     } catch (error) {
       return this.lost(error)
     }
+  }
+
+  #nearby() {
+    if (this.near !== undefined) return this.near
+    const { shared } = this
+    shared.memory ??= memoryOf(shared.native) ?? null
+    if (shared.memory !== null) this.near = new Near(shared.memory, this.sharesObjects)
+    return this.near
   }
 
   /**
@@ -99,7 +110,7 @@ class Handle {
   decode(kind, value) {
     try {
       const decoded = this.shared.codec.decode(kind, value)
-      return this.near !== undefined && kind === KIND.JSON ? freeze(decoded) : decoded
+      return this.sharesObjects && kind === KIND.JSON ? freeze(decoded) : decoded
     } catch (error) {
       return this.lost(error)
     }

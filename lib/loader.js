@@ -7,6 +7,7 @@ const { expected, isObject } = require('./checks.js')
 const { LOST, attempt } = require('./handle.js')
 const { KIND } = require('./kinds.js')
 const { loadOf, renewalOf, startLoad, thousandths } = require('./load.js')
+const { SCRATCH } = require('./near.js')
 const { AS } = require('./reads.js')
 const trace = require('./trace.js')
 
@@ -26,8 +27,13 @@ function getOrSet(handle, key, factory, opts) {
     if (typeof factory !== 'function') throw expected('factory', 'a function', factory)
     if (!isPlain(handle, opts)) return getOrSetWith(handle, key, factory, opts)
     const began = trace.begin()
+    const near = handle.near?.get(key)
+    if (near !== undefined) {
+      trace.hit(handle, began, 'getOrSet', key)
+      return Promise.resolve(near)
+    }
     const value = handle.hit(key, AS.decoded)
-    if (handle.scratch[0] === KIND.MISS)
+    if (handle.scratch[SCRATCH.KIND] === KIND.MISS)
       return startLoad(loadOf(handle, key, factory, readCall(opts, OPTIONS.load), false))
     const result = handle.decodeHit(key, value)
     if (result === LOST) return startLoad(loadOf(handle, key, factory, readCall(opts, OPTIONS.load), true))
@@ -90,9 +96,9 @@ function hitOf(handle, key, read) {
   if (fresh || read['signal']?.aborted || handle.shared.closed) return { load: load(fresh) }
   const began = trace.begin()
   const found = handle.hit(key, eagerRefresh === undefined ? AS.decoded : AS.decodedWithShare)
-  if (handle.scratch[0] === KIND.MISS) return { load: load(false) }
+  if (handle.scratch[SCRATCH.KIND] === KIND.MISS) return { load: load(false) }
   const isDue =
-    eagerRefresh !== undefined && Number(handle.scratch[2]) >= thousandths(eagerRefresh)
+    eagerRefresh !== undefined && Number(handle.scratch[SCRATCH.SPENT]) >= thousandths(eagerRefresh)
   const value = handle.decodeHit(key, found)
   if (value === LOST) return { load: load(true) }
   trace.hit(handle, began, 'getOrSet', key)

@@ -3,6 +3,7 @@
 const { OPTIONS, checkKey, checkKeys, readCall } = require('./calls.js')
 const { LOST, attempt, operate } = require('./handle.js')
 const { KIND } = require('./kinds.js')
+const { SCRATCH } = require('./near.js')
 const trace = require('./trace.js')
 
 /** @typedef {import('./handle.js').Handle} Handle */
@@ -41,8 +42,13 @@ function found(value) {
 function get(handle, key, opts) {
   if (opts !== undefined || handle.shared.closed) return getWith(handle, key, opts)
   const began = trace.begin()
+  const near = handle.near?.get(key)
+  if (near !== undefined) {
+    trace.hit(handle, began, 'get', key)
+    return Promise.resolve(near)
+  }
   const value = handle.hit(key, AS.decoded)
-  if (handle.scratch[0] === KIND.MISS) return getMissed(handle, key, AS.decoded, undefined)
+  if (handle.scratch[SCRATCH.KIND] === KIND.MISS) return getMissed(handle, key, AS.decoded, undefined)
   const result = handle.decodeHit(key, value)
   trace.hit(handle, began, 'get', key, result === LOST ? 'miss' : 'hit')
   return Promise.resolve(found(result))
@@ -60,7 +66,7 @@ function getWith(handle, key, opts) {
     if (call['signal']?.aborted || handle.shared.closed) return getMissed(handle, key, as, call)
     const began = trace.begin()
     const value = handle.hit(key, as)
-    if (handle.scratch[0] === KIND.MISS) return getMissed(handle, key, as, call)
+    if (handle.scratch[SCRATCH.KIND] === KIND.MISS) return getMissed(handle, key, as, call)
     const result = as === AS.decoded ? handle.decodeHit(key, value) : value
     trace.hit(handle, began, 'get', key, result === LOST ? 'miss' : 'hit')
     return Promise.resolve(found(result))

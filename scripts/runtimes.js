@@ -9,7 +9,9 @@ const { root, run } = require('./run.js')
 const { ensureDependencies } = require('./setup.js')
 
 const FOLDER = path.join(root, '__test__', 'runtimes')
-const FILES = ['lifecycle', 'workers', 'suspended'].map((name) => path.join('__test__', `${name}.test.js`))
+const FILES = ['lifecycle', 'workers', 'suspended', 'hand-over'].map((name) =>
+  path.join('__test__', `${name}.test.js`),
+)
 const MODULES = path.join(FOLDER, 'node_modules')
 
 /** What runs a test file, by the name of the runtime; the packages are there on Linux on x64 only. */

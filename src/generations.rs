@@ -24,8 +24,8 @@ use std::{
 use ahash::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 
-/// Slots of the table; keys that share one only make each other's near hits fall through.
-const SLOTS: usize = 1 << 14;
+use crate::tide::{SLOTS, Tide};
+
 /// Locks; a stripe serves the slots with the same low bits.
 const STRIPES: usize = 1 << 8;
 
@@ -34,7 +34,7 @@ const MOST_HOLDS: usize = 64;
 
 /// The table of one cache. `R` is a read under way, `H` a hold.
 pub struct Generations<R, H> {
-    slots: Box<[AtomicU32]>,
+    tide: Arc<Tide>,
     stripes: Box<[Mutex<Stripe<R, H>>]>,
     hasher: RandomState,
 }
@@ -109,18 +109,20 @@ pub struct Locked<'a, R, H> {
 }
 
 impl<R, H> Generations<R, H> {
-    /// An empty table that places keys by `hasher`.
+    /// An empty table that places keys by `hasher` and counts in the words of `tide`.
     #[must_use]
-    pub fn new(hasher: &RandomState) -> Self {
+    pub fn new(hasher: &RandomState, tide: Arc<Tide>) -> Self {
         let stripe = || Mutex::new(Stripe::new(hasher));
         Self {
-            slots: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
+            tide,
             stripes: (0..STRIPES).map(|_| stripe()).collect(),
             hasher: hasher.clone(),
         }
     }
 
-    fn slot_of(&self, key: &[u8]) -> usize {
+    /// The key's slot.
+    #[must_use]
+    pub fn slot_of(&self, key: &[u8]) -> usize {
         // The mask keeps the low bits only, so the narrowing loses nothing that matters.
         #[expect(
             clippy::cast_possible_truncation,
@@ -130,10 +132,10 @@ impl<R, H> Generations<R, H> {
         hash & (SLOTS - 1)
     }
 
-    /// The key's generation: odd while a change is under way. Read it before L1, never after.
+    /// The generation of a slot: odd while a change is under way. Read it before L1, never after.
     #[must_use]
-    pub fn current(&self, key: &[u8]) -> u32 {
-        self.slots[self.slot_of(key)].load(Ordering::SeqCst)
+    pub fn current(&self, slot: usize) -> u32 {
+        self.tide.slot(slot).load(Ordering::SeqCst)
     }
 
     /// Locks the key's stripe. Never lock two keys at once: that is what [`Generations::mutate_all`] is for.
@@ -142,7 +144,7 @@ impl<R, H> Generations<R, H> {
         let slot = self.slot_of(key);
         Locked {
             stripe: self.stripes[slot & (STRIPES - 1)].lock(),
-            slot: &self.slots[slot],
+            slot: self.tide.slot(slot),
             key,
         }
     }
@@ -167,9 +169,10 @@ impl<R, H> Generations<R, H> {
             if let Ok(at) = stripes.binary_search(&(slot & (STRIPES - 1))) {
                 locked[at].forget(key);
             }
-            self.slots[slot].fetch_add(1, Ordering::SeqCst);
+            let slot = self.tide.slot(slot);
+            slot.fetch_add(1, Ordering::SeqCst);
             change(key);
-            self.slots[slot].fetch_add(1, Ordering::SeqCst);
+            slot.fetch_add(1, Ordering::SeqCst);
         }
         then()
     }
@@ -199,7 +202,7 @@ impl<R, H> Locked<'_, R, H> {
         self.counted(change)
     }
 
-    fn counted<T>(&mut self, change: impl FnOnce() -> T) -> T {
+    fn counted<T>(&self, change: impl FnOnce() -> T) -> T {
         self.slot.fetch_add(1, Ordering::SeqCst);
         let result = change();
         self.slot.fetch_add(1, Ordering::SeqCst);
@@ -227,6 +230,11 @@ impl<R, H> Locked<'_, R, H> {
             self.stripe.reads.remove(self.key);
         }
         current
+    }
+
+    /// What L1 holds is not the answer from now on, though it stays as it is.
+    pub fn cover(&self) {
+        self.counted(|| ());
     }
 
     /// Puts what a read or flight brought into L1, after its token was found good.
@@ -319,7 +327,7 @@ mod tests {
     use super::*;
 
     fn table() -> Generations<u8, u8> {
-        Generations::new(&RandomState::with_seed(1))
+        Generations::new(&RandomState::with_seed(1), Tide::new())
     }
 
     #[test]
@@ -346,11 +354,11 @@ mod tests {
     #[test]
     fn a_change_is_odd_while_it_runs_and_seen_after() {
         let table = table();
-        let before = table.current(b"k");
+        let before = table.current(table.slot_of(b"k"));
         table
             .lock(b"k")
-            .mutate(|| assert_eq!(table.current(b"k") % 2, 1));
-        assert_eq!(table.current(b"k"), before + 2);
+            .mutate(|| assert_eq!(table.current(table.slot_of(b"k")) % 2, 1));
+        assert_eq!(table.current(table.slot_of(b"k")), before + 2);
     }
 
     #[test]

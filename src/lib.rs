@@ -14,6 +14,7 @@ pub mod entry;
 pub mod generations;
 pub mod l1;
 pub mod tags;
+pub mod tide;
 
 pub mod l2;
 pub mod resilience;

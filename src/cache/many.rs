@@ -2,10 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{
-        AtomicUsize,
-        Ordering::{Relaxed, SeqCst},
-    },
+    atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
 use parking_lot::Mutex;
@@ -37,7 +34,7 @@ impl Cache {
         let mut operations = Vec::new();
         for (at, key) in keys.iter().enumerate() {
             if let Some(entry) = self.hit(key) {
-                self.counters.l1_hits.fetch_add(1, Relaxed);
+                self.counters.l1_hits.count();
                 gather.put(at, Ok(Some(entry.payload.clone())));
                 continue;
             }
@@ -47,7 +44,7 @@ impl Cache {
             };
             match self.begin(key, (), told) {
                 Begun::Hit(entry, ()) => {
-                    self.counters.l1_hits.fetch_add(1, Relaxed);
+                    self.counters.l1_hits.count();
                     gather.put(at, Ok(Some(entry.payload.clone())));
                     continue;
                 }

@@ -19,7 +19,7 @@ pub mod order;
 pub mod outcome;
 pub mod pattern;
 pub mod raw;
-mod reach;
+pub mod reach;
 pub mod read;
 pub mod report;
 mod send;
@@ -60,6 +60,7 @@ use crate::{
     resilience::{flood::Flood, state::LinkState},
     tags::Tags,
     telemetry::counters::Counters,
+    tide::Tide,
 };
 
 /// A key as it is in Redis.
@@ -78,6 +79,7 @@ pub struct Cache {
     /// The way to the environments that hold this cache.
     pub notices: Arc<Notices>,
     l1: Option<L1>,
+    tide: Arc<Tide>,
     table: Generations<Read, Hold>,
     tags: Tags,
     questions: Questions,
@@ -128,13 +130,14 @@ impl Cache {
             Arc::new(redis)
         });
         let lru = redis.is_none();
-        let ear = Arc::new(Ear::default());
+        let (ear, tide) = (Arc::new(Ear::default()), Tide::new());
         let open = |redis| {
             Tier::open(Parts {
                 cache: id,
                 config: Arc::clone(&config),
                 redis,
                 counters: Arc::clone(&counters),
+                tide: Arc::clone(&tide),
                 application: Arc::<Notices>::clone(&notices),
                 listener: Arc::<Ear>::clone(&ear),
                 runtime: runtime.clone(),
@@ -145,7 +148,8 @@ impl Cache {
             id,
             name,
             l1: config.l1.as_ref().map(|l1| L1::new(l1, lru, &hasher)),
-            table: Generations::new(&hasher),
+            table: Generations::new(&hasher, Arc::clone(&tide)),
+            tide,
             tags: Tags::new(&hasher),
             questions: Questions::default(),
             deferred: Deferred::default(),

@@ -194,6 +194,11 @@ impl Cache {
             step: Mutex::new(Some(Box::new(step))),
         });
         let come = self.deferred.line_up(&turn);
+        if access == Access::Changes {
+            for key in &turn.keys {
+                self.table.lock(key).cover();
+            }
+        }
         self.arrive(&turn, come + 1);
         None
     }

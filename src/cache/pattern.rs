@@ -222,6 +222,7 @@ impl Cache {
     pub(super) fn clear_l1(self: &Arc<Self>) {
         if let Some(l1) = &self.l1 {
             let old = l1.clear();
+            self.tide.turn();
             self.runtime.spawn_blocking(move || drop(old));
         }
         self.table.forget(|_| true);

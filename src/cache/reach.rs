@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Cache;
 use crate::{
-    clock,
+    clock::{self, NEVER},
     entry::Entry,
     l1::L1,
     l2::{
@@ -16,44 +16,82 @@ use crate::{
         tier::{Chosen, Tier},
     },
     resilience::gate::Kind,
+    tide::Tide,
 };
 
+/// What the words of a key were before L1 was looked into: as long as they are, a hit is still one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// The slot of the key.
+    pub slot: usize,
+    /// The slot's generation; odd: nothing is proved.
+    pub generation: u32,
+    /// The tide.
+    pub tide: u32,
+}
+
 impl Cache {
+    /// The words that JavaScript looks at.
+    #[must_use]
+    pub const fn tide(&self) -> &Arc<Tide> {
+        &self.tide
+    }
+
+    /// The words of a key as they are now.
+    #[must_use]
+    pub fn proof(&self, key: &[u8]) -> Proof {
+        let slot = self.table.slot_of(key);
+        Proof {
+            slot,
+            generation: self.table.current(slot),
+            tide: self.tide.now(),
+        }
+    }
+
     /// The entry that L1 may answer with: in its time, and not older than the link's last return.
     #[must_use]
     pub fn hit(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        let entry = self.l1.as_ref()?.get(key, clock::now())?;
-        self.verified(key, &entry).then_some(entry)
+        self.hit_until(key, clock::now()).map(|(entry, _)| entry)
     }
 
-    /// The generation of the key's slot, for callers who keep decoded values.
+    /// As [`Cache::hit`], and until when that holds if nothing changes, on `clock::now`.
     #[must_use]
-    pub fn generation(&self, key: &[u8]) -> u32 {
-        self.table.current(key)
+    pub fn hit_until(&self, key: &[u8], now: u64) -> Option<(Arc<Entry>, u64)> {
+        let entry = self.l1.as_ref()?.get(key, now)?;
+        let until = self.verified_until(key, &entry).min(entry.l1_until);
+        (now < until).then_some((entry, until))
     }
 
     /// Whether Redis, if it is in use, was seen to agree with the entry and its tags since it is.
     pub(super) fn verified(&self, key: &[u8], entry: &Entry) -> bool {
-        let mut marks = entry.marks().iter();
-        self.is_current(key, entry.link) && marks.all(|mark| self.is_current(mark.key(), mark.link))
+        clock::now() < self.verified_until(key, entry)
     }
 
-    /// Whether what was seen of a key over the link of this generation is still known to be so.
-    fn is_current(&self, key: &[u8], link: u64) -> bool {
+    fn verified_until(&self, key: &[u8], entry: &Entry) -> u64 {
+        let marks = entry.marks().iter();
+        let until = marks.map(|mark| self.current_until(mark.key(), mark.link));
+        until.fold(self.current_until(key, entry.link), u64::min)
+    }
+
+    /// Until when what was seen of a key over the link of this generation is known to be so, on `clock::now`.
+    fn current_until(&self, key: &[u8], link: u64) -> u64 {
         match self.generation_in_use(key) {
-            0 => self.is_servable(key, link),
-            generation => link == generation,
+            0 => self.servable_until(key, link),
+            generation if generation == link => NEVER,
+            _ => 0,
         }
     }
 
     /// Whether the entry may be served where Redis does not answer: what others' changes kept current is not for long.
     pub(super) fn servable(&self, key: &[u8], entry: &Entry) -> bool {
-        self.is_servable(key, entry.link)
+        clock::now() < self.servable_until(key, entry.link)
     }
 
-    fn is_servable(&self, key: &[u8], link: u64) -> bool {
-        let is_early = |l2: &Arc<Tier>| clock::now() < l2.of(key).port.served_until(link);
-        link == 0 || self.l2.as_ref().is_none_or(is_early)
+    fn servable_until(&self, key: &[u8], link: u64) -> u64 {
+        match &self.l2 {
+            Some(l2) if link != 0 => l2.of(key).port.served_until(link),
+            Some(_) | None => NEVER,
+        }
     }
 
     /// Whether L1 hears of what others change under the key, or nobody else can change it where this process could see it.

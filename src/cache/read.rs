@@ -120,7 +120,7 @@ impl Cache {
         };
         match self.begin(key, waiter, told) {
             Begun::Hit(entry, waiter) => {
-                self.counters.l1_hits.fetch_add(1, Relaxed);
+                self.counters.l1_hits.count();
                 let outcome = waiter.value(entry.payload.clone());
                 waiter.now(outcome)
             }
@@ -166,7 +166,7 @@ impl Cache {
             })
         };
         if let Some(_entry) = self.hit(key) {
-            self.counters.l1_hits.fetch_add(1, Relaxed);
+            self.counters.l1_hits.count();
             return waiter.now(Outcome::Bool(true));
         }
         match self.begin(key, waiter, told) {

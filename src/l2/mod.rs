@@ -65,6 +65,7 @@ use crate::{
         state::{self, LinkState},
     },
     telemetry::counters::Counters,
+    tide::Tide,
 };
 
 fn quota_of(given: &config::Quota) -> Mutex<Quota> {
@@ -193,6 +194,8 @@ pub struct Shared {
     heard_until: Arc<HeardUntil>,
     /// How many links there were, one after another.
     generations: Arc<AtomicU64>,
+    /// Turned whenever what was read over a link counts for something else.
+    tide: Arc<Tide>,
     /// Counts the steps of all links, for those who wait for one.
     pub steps: latest::Sender<u64>,
 }
@@ -200,7 +203,7 @@ pub struct Shared {
 impl Shared {
     /// Of links that were never up.
     #[must_use]
-    pub fn new(config: &Config, redis: &Redis) -> Arc<Self> {
+    pub fn new(config: &Config, redis: &Redis, tide: Arc<Tide>) -> Arc<Self> {
         Arc::new(Self {
             bus: Bus::new(config, redis.db),
             subscriber: Subscriber::default(),
@@ -210,6 +213,7 @@ impl Shared {
             journaled: Arc::default(),
             heard_until: Arc::default(),
             generations: Arc::default(),
+            tide,
             steps: latest::Sender::new(0),
         })
     }
@@ -265,6 +269,7 @@ impl Link {
             port: Port::new(
                 Arc::clone(&shared.generations),
                 Arc::clone(&shared.heard_until),
+                Arc::clone(&shared.tide),
             ),
             journal: Mutex::new(Journal::sharing(Arc::clone(&shared.journaled))),
             status: Mutex::new(Status::new(endpoint, Hearing::new(config))),

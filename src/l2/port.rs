@@ -15,7 +15,7 @@ use redis::{Cmd, ServerError, Value};
 use tokio::sync::Notify;
 
 use super::{commands, dialer::Activity};
-use crate::{clock, resilience::journal::Journal};
+use crate::{clock, resilience::journal::Journal, tide::Tide};
 
 /// Bytes that may wait for a link that says nothing.
 const MAX_PENDING_BYTES: usize = 16 << 20;
@@ -168,6 +168,8 @@ pub struct Port {
     generations: Arc<AtomicU64>,
     /// Until when changes of others were heard of over the last links of the cache.
     heard_until: Arc<HeardUntil>,
+    /// Turned whenever what was read over a link counts for something else.
+    tide: Arc<Tide>,
     journaled: AtomicUsize,
     /// All of Redis is journaled.
     whole: AtomicBool,
@@ -186,7 +188,7 @@ pub struct Port {
 impl Port {
     /// A port that refuses until it is opened. Links that share `generations` never have one of the same number.
     #[must_use]
-    pub fn new(generations: Arc<AtomicU64>, heard_until: Arc<HeardUntil>) -> Self {
+    pub fn new(generations: Arc<AtomicU64>, heard_until: Arc<HeardUntil>, tide: Arc<Tide>) -> Self {
         Self {
             queue: Mutex::default(),
             notify: Notify::new(),
@@ -194,6 +196,7 @@ impl Port {
             generation: AtomicU64::new(0),
             generations,
             heard_until,
+            tide,
             journaled: AtomicUsize::new(0),
             whole: AtomicBool::new(false),
             activity: ArcSwapOption::empty(),
@@ -413,11 +416,13 @@ impl Port {
     pub(super) fn begin_generation(&self) {
         let next = self.generations.fetch_add(1, Ordering::SeqCst) + 1;
         self.generation.store(next, Ordering::SeqCst);
+        self.tide.turn();
     }
 
     /// No link is in use any more.
     pub(super) fn end_generation(&self) {
         self.generation.store(0, Ordering::SeqCst);
+        self.tide.turn();
     }
 
     /// What was read over the link in use is no longer known to be current: changes were missed.
@@ -429,6 +434,7 @@ impl Port {
         let _ = self
             .generation
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, renew);
+        self.tide.turn();
     }
 
     /// Changes of others were heard of until `now` over the link in use, and are not any more.
@@ -436,6 +442,7 @@ impl Port {
         let generation = self.generation();
         if generation != 0 {
             self.heard_until.note(generation, now);
+            self.tide.turn();
         }
     }
 

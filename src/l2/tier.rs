@@ -42,6 +42,7 @@ use crate::{
     error::CacheError,
     resilience::{backoff::Class, journal::Journal, mode::Mode, quota::Usage, state::LinkState},
     telemetry::counters::Counters,
+    tide::Tide,
 };
 
 /// What a tier is made of.
@@ -54,6 +55,8 @@ pub struct Parts {
     pub redis: Arc<Redis>,
     /// The counters of the cache.
     pub counters: Arc<Counters>,
+    /// Turned whenever what was read over a link counts for something else.
+    pub tide: Arc<Tide>,
     /// The way to the application.
     pub application: Arc<dyn Application>,
     /// Who hears of what others change.
@@ -111,7 +114,7 @@ impl Tier {
             Topology::Cluster(nodes) => (nodes.clone(), None),
             Topology::Sentinels(given) => (Vec::new(), Some(Sentinels::new(given.clone(), redis)?)),
         };
-        let shared = Shared::new(config, redis);
+        let shared = Shared::new(config, redis, Arc::clone(&parts.tide));
         let endpoint = redis.topology.to_string();
         let counters = Arc::clone(&parts.counters);
         let (first, controls) = Link::new(parts.cache, config, endpoint, &shared, counters);

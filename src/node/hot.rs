@@ -7,7 +7,7 @@ use std::{
     ffi::c_void,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
 };
 
 use napi::{
@@ -19,7 +19,7 @@ use napi_derive::napi;
 
 use super::{cache::NativeCache, input};
 use crate::{
-    cache::Cache,
+    cache::{Cache, reach::Proof},
     clock,
     entry::{Entry, Kind},
 };
@@ -28,6 +28,11 @@ use crate::{
 const MISS: u32 = 255;
 /// Added to the form that is wanted: how much of the entry's life is over is wanted too.
 const WITH_SHARE: u32 = 4;
+/// What is written of a hit: the kind, how much of the life is over, and for how long and on which words it is proved.
+const SCRATCH: usize = 6;
+/// For so many ms JavaScript may take a hit for one at most: then L1 learns that the entry is in use, and the clock that counts
+/// the time a machine slept is asked.
+const NEAR_MS: u32 = 1_000;
 /// Keys up to this many bytes, with their namespace, are looked up without an allocation.
 const STACK_KEY: usize = 512;
 
@@ -35,13 +40,12 @@ const STACK_KEY: usize = 512;
 struct Hot {
     cache: Arc<Cache>,
     prefix: Box<[u8]>,
-    share: bool,
     scratch: *mut u32,
 }
 
-/// Makes the function `(key, as) => value`. It writes the kind to `scratch[0]` (255: not in L1), where objects are shared
-/// the key's generation to `scratch[1]`, and, if 4 was added to `as`, to `scratch[2]` how much of the entry's life is over,
-/// in thousandths.
+/// Makes the function `(key, as) => value`. It writes the kind to `scratch[0]` (255: not in L1), if 4 was added to `as` to
+/// `scratch[1]` how much of the entry's life is over, in thousandths, and to the rest for how many ms the hit is one (0: not
+/// known) as long as a slot's word has a value, which and which, and the tide one: ms, slot, generation, tide.
 #[napi(ts_return_type = "(key: string, as: number) => unknown")]
 pub fn hit_function<'env>(
     env: &'env Env,
@@ -50,20 +54,14 @@ pub fn hit_function<'env>(
 ) -> Result<Unknown<'env>> {
     // SAFETY: `scratch` is a live value of this environment, in this scope.
     let mut array = unsafe { Uint32Array::from_napi_value(env.raw(), scratch.raw()) }?;
-    if array.len() < 3 {
-        return Err(Error::new(Status::InvalidArg, "scratch has three elements"));
+    if array.len() < SCRATCH {
+        return Err(Error::new(Status::InvalidArg, "scratch is too short"));
     }
     // SAFETY: the elements stay where they are as long as the array lives, and the function keeps it alive (below).
     let elements = unsafe { array.as_mut() }.as_mut_ptr();
     let hot = Box::into_raw(Box::new(Hot {
         cache: Arc::clone(cache.core()),
         prefix: cache.prefix().as_bytes().into(),
-        share: cache
-            .core()
-            .config
-            .l1
-            .as_ref()
-            .is_some_and(|l1| l1.share_objects),
         scratch: elements,
     }));
     let mut function = ptr::null_mut();
@@ -134,18 +132,16 @@ unsafe extern "C" fn hit(env: sys::napi_env, info: sys::napi_callback_info) -> s
         unsafe { hot.look(env, arguments[0], arguments[1]) }
     });
     catch_unwind(look).unwrap_or_else(|_| {
-        hot.tell(MISS, 0);
+        hot.tell([MISS]);
         ptr::null_mut()
     })
 }
 
 impl Hot {
-    fn tell(&self, kind: u32, generation: u32) {
-        // SAFETY: the array has three elements and lives as long as the function; only this thread uses it.
-        unsafe {
-            self.scratch.write(kind);
-            self.scratch.add(1).write(generation);
-        }
+    fn tell<const N: usize>(&self, words: [u32; N]) {
+        const { assert!(N <= SCRATCH, "as long as the array at most") };
+        // SAFETY: the array has as many elements and lives as long as the function; only this thread uses it.
+        unsafe { self.scratch.cast::<[u32; N]>().write(words) }
     }
 
     /// # Safety
@@ -159,34 +155,39 @@ impl Hot {
         let mut buffer = [0_u8; STACK_KEY];
         // SAFETY: as this function's.
         let Some(key) = (unsafe { self.read_key(env, name, &mut buffer) }) else {
-            self.tell(MISS, 0);
+            self.tell([MISS]);
             return ptr::null_mut();
         };
-        // Read before L1: an entry that is put in between then carries an older generation, never a newer one.
-        let generation = if self.share {
-            self.cache.generation(key)
-        } else {
-            0
-        };
-        let hit = self.cache.hit(key);
-        let Some(entry) = hit.filter(|_| !self.cache.is_awaited(key)) else {
-            self.tell(MISS, 0);
+        let (proof, now) = (self.cache.proof(key), clock::now());
+        let hit = self.cache.hit_until(key, now);
+        let Some((entry, until)) = hit.filter(|_| !self.cache.is_awaited(key)) else {
+            self.tell([MISS]);
             return ptr::null_mut();
         };
-        self.cache.counters.l1_hits.fetch_add(1, Relaxed);
+        self.cache.counters.l1_hits.count();
         let mut form = 0;
         // SAFETY: as this function's; `form` stays 0 if `want` is no number.
         unsafe { sys::napi_get_value_uint32(env, want, &raw mut form) };
-        if form & WITH_SHARE != 0 {
-            // SAFETY: as in `tell`.
-            unsafe { self.scratch.add(2).write(entry.spent(clock::now())) };
-        }
+        let spent = if form & WITH_SHARE == 0 {
+            0
+        } else {
+            entry.spent(now)
+        };
         let kind = match form & !WITH_SHARE {
             1 => Kind::Text,
             2 => Kind::Bytes,
             _ => entry.payload.kind,
         };
-        self.tell(kind as u32, generation);
+        let (Proof { slot, .. }, near_ms) = (proof, near_ms(&entry, proof, until - now));
+        #[expect(clippy::cast_possible_truncation, reason = "there are few slots")]
+        self.tell([
+            kind as u32,
+            spent,
+            near_ms,
+            slot as u32,
+            proof.generation,
+            proof.tide,
+        ]);
         // SAFETY: a live environment.
         unsafe { value(env, &entry, kind) }
     }
@@ -221,6 +222,14 @@ impl Hot {
         let key = &buffer[..start + length];
         (whole && (key.is_ascii() || !input::contains(key, "\u{FFFD}".as_bytes()))).then_some(key)
     }
+}
+
+/// For how many ms JavaScript need not ask again. What has tags is asked for each time: they change without the tide.
+fn near_ms(entry: &Entry, proof: Proof, left: u64) -> u32 {
+    if !entry.marks().is_empty() || proof.generation % 2 == 1 {
+        return 0;
+    }
+    u32::try_from(left).map_or(NEAR_MS, |left| left.min(NEAR_MS))
 }
 
 /// The entry's bytes as a string or a Buffer.

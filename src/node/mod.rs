@@ -2,7 +2,7 @@
 //! the cache.
 //!
 //! `cache` has the operations, `input` and `outcome` convert, `completions` is the queue of one environment, `hot` the
-//! raw function of the hit path, `named` the caches that threads share, `runtime` the threads of our own, `wake` what wakes an
+//! raw function of the hit path, `near` the memory by which JavaScript does without it, `named` the caches that threads share, `runtime` the threads of our own, `wake` what wakes an
 //! event loop.
 
 #![expect(
@@ -19,6 +19,7 @@ mod completions;
 mod hot;
 mod input;
 mod named;
+mod near;
 mod outcome;
 mod runtime;
 mod wake;

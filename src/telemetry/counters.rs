@@ -11,7 +11,12 @@ pub use super::labels::{
 
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use parking_lot::Mutex;
 
 /// One counter for each value of a label.
 #[derive(Debug)]
@@ -69,6 +74,49 @@ impl Deref for Padded {
     }
 }
 
+/// Hits: those that native code answered, and those that JavaScript answered by itself, which each thread counts in a cell of
+/// its own.
+#[derive(Debug, Default)]
+pub struct Hits {
+    native: Padded,
+    near: Mutex<Vec<Weak<AtomicU64>>>,
+}
+
+impl Hits {
+    /// Counts one that native code answered.
+    pub fn count(&self) {
+        self.native.fetch_add(1, Relaxed);
+    }
+
+    /// Counts in `cell`, as the bits of a double, as long as somebody holds it.
+    pub fn count_in(&self, cell: &Arc<AtomicU64>) {
+        self.near.lock().push(Arc::downgrade(cell));
+    }
+
+    /// Nothing more will be counted in `cell`.
+    pub fn give_up(&self, cell: &Arc<AtomicU64>) {
+        let mut near = self.near.lock();
+        self.native.fetch_add(counted(cell), Relaxed);
+        near.retain(|other| other.as_ptr() != Arc::as_ptr(cell));
+    }
+
+    fn read(&self) -> u64 {
+        let near = self.near.lock();
+        let cells = near.iter().filter_map(Weak::upgrade);
+        load(&self.native) + cells.map(|cell| counted(&cell)).sum::<u64>()
+    }
+}
+
+/// The number in a cell.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts up from 0 by 1"
+)]
+fn counted(cell: &AtomicU64) -> u64 {
+    f64::from_bits(cell.load(Relaxed)) as u64
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident: $live:ty => $plain:ty = $read:expr,)+) => {
         /// Everything that one cache counts, from its start on.
@@ -98,7 +146,7 @@ const FAMILIES: usize = CommandFamily::ALL.len();
 
 counters! {
     /// Reads that L1 answered.
-    l1_hits: Padded => u64 = load,
+    l1_hits: Hits => u64 = Hits::read,
     /// Reads that L1 could not answer.
     l1_misses: Padded => u64 = load,
     /// Values put into L1.
@@ -166,7 +214,7 @@ mod tests {
     fn everything_starts_at_zero_and_is_counted_on_its_own() {
         let counters = Counters::new();
         assert_eq!(counters.read(), Counts::default());
-        counters.l1_hits.fetch_add(3, Relaxed);
+        (0..3).for_each(|_| counters.l1_hits.count());
         counters.l2_errors.count(ErrorClass::Loading);
         counters.loads.add(LoadResult::Stale, 2);
         counters.command_duration.record(Duration::from_millis(1));
@@ -179,10 +227,23 @@ mod tests {
     }
 
     #[test]
+    fn hits_that_javascript_counts_are_hits_also_once_its_thread_is_gone() {
+        let counters = Counters::new();
+        let cell = Arc::new(AtomicU64::new(0));
+        counters.l1_hits.count();
+        counters.l1_hits.count_in(&cell);
+        cell.store(41_f64.to_bits(), Relaxed);
+        assert_eq!(counters.read().l1_hits, 42);
+        counters.l1_hits.give_up(&cell);
+        assert_eq!(counters.read().l1_hits, 42);
+        assert!(counters.l1_hits.near.lock().is_empty());
+    }
+
+    #[test]
     fn hits_and_misses_lie_on_lines_of_their_own() {
         let counters = Counters::new();
         let at = |counter: &AtomicU64| std::ptr::from_ref(counter).addr();
-        let apart = at(&counters.l1_hits).abs_diff(at(&counters.l1_misses));
+        let apart = at(&counters.l1_hits.native).abs_diff(at(&counters.l1_misses));
         assert!(apart >= 128);
         assert!(at(&counters.l1_misses).abs_diff(at(&counters.l1_sets)) >= 128);
     }

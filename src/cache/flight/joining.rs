@@ -129,7 +129,7 @@ impl Cache {
         let mut stale = None;
         if !options.fresh {
             if let Some(entry) = self.hit(key).filter(|_| !is_renewal) {
-                self.counters.l1_hits.fetch_add(1, Relaxed);
+                self.counters.l1_hits.count();
                 let outcome = waiter.value(entry.payload.clone());
                 waiter.forget();
                 return Started::now(outcome);
@@ -224,7 +224,7 @@ impl Cache {
 
     /// A stale answer of L1.
     fn hit_stale(&self, held: Held) -> Payload {
-        self.counters.l1_hits.fetch_add(1, Relaxed);
+        self.counters.l1_hits.count();
         self.counters.stale_served.fetch_add(1, Relaxed);
         held.payload
     }

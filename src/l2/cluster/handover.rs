@@ -174,6 +174,7 @@ impl Cluster {
                 Held::default()
             });
         }
+        self.tide.turn();
     }
 
     /// Lets go of what waits for `slots` once all that is queued for `from` now has been answered, however late, or its link

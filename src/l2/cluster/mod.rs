@@ -44,7 +44,7 @@ use super::{
     port::Operation,
     tier::Tier,
 };
-use crate::{clock, config::Endpoint};
+use crate::{clock, config::Endpoint, tide::Tide};
 
 /// How long a master without slots is kept to which slots are being moved.
 const ASKED_MS: u64 = 60_000;
@@ -154,6 +154,7 @@ pub struct Cluster {
     seeds: Arc<Spot>,
     asker: Asker,
     setting: Setting,
+    tide: Arc<Tide>,
     runtime: Handle,
 }
 
@@ -170,6 +171,7 @@ impl Cluster {
         slots::prepare();
         // Its slots are known once it owns some.
         first.settle_in(String::new());
+        let tide = Arc::clone(&first.shared.tide);
         let shard = Shard {
             link: first,
             spot: Arc::clone(&seeds),
@@ -189,6 +191,7 @@ impl Cluster {
             seeds,
             asker,
             setting,
+            tide,
             runtime: runtime.clone(),
         });
         runtime.spawn(layout::keep(Arc::downgrade(&cluster)));

@@ -27,7 +27,9 @@ use super::{
     port::{Failure, Operation, Reply, Request},
     supervisor,
 };
-use crate::{clock, config::Config, resilience::state::LinkState, telemetry::counters::Counters};
+use crate::{
+    clock, config::Config, resilience::state::LinkState, telemetry::counters::Counters, tide::Tide,
+};
 
 const MINUTE: u64 = 60_000;
 
@@ -91,7 +93,7 @@ impl Story {
         let config = Arc::new(Config::parse(&options.to_string()).expect("sound options"));
         let redis = Arc::new(config.redis.clone().expect("redis was given"));
         let counters = Arc::new(Counters::default());
-        let shared = Shared::new(&config, &redis);
+        let shared = Shared::new(&config, &redis, Tide::new());
         let endpoint = redis.topology.to_string();
         let (link, controls) = Link::new(0, &config, endpoint, &shared, counters);
         let ear = Arc::new(Ear::default());
