@@ -163,6 +163,8 @@ pub struct Port {
     notify: Notify,
     /// Something is queued, and more may follow.
     first: Notify,
+    /// The link's task looks for what is queued by itself.
+    attended: AtomicBool,
     generation: AtomicU64,
     /// How many there were, of all links of the cache.
     generations: Arc<AtomicU64>,
@@ -193,6 +195,7 @@ impl Port {
             queue: Mutex::default(),
             notify: Notify::new(),
             first: Notify::new(),
+            attended: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             generations,
             heard_until,
@@ -220,7 +223,7 @@ impl Port {
         queue.operations.push_back(operation);
         drop(queue);
         if first {
-            self.first.notify_one();
+            self.announce();
         }
         None
     }
@@ -238,7 +241,7 @@ impl Port {
         queue.operations.extend(operations);
         drop(queue);
         if first {
-            self.first.notify_one();
+            self.announce();
         }
         Vec::new()
     }
@@ -340,6 +343,18 @@ impl Port {
     /// Waits for [`Port::wake`]. May be cancelled.
     pub async fn woken(&self) {
         self.notify.notified().await;
+    }
+
+    fn announce(&self) {
+        if !self.attended.load(Ordering::SeqCst) {
+            self.first.notify_one();
+        }
+    }
+
+    /// From now on the link's task looks for what is queued by itself, or does not; true if something is.
+    pub(super) fn attend(&self, attended: bool) -> bool {
+        self.attended.store(attended, Ordering::SeqCst);
+        !self.queue.lock().operations.is_empty()
     }
 
     /// Waits until something is queued of which nobody has said yet that it is all. May be cancelled.

@@ -144,6 +144,7 @@ impl Serving<'_> {
         // commands would leave out of order.
         self.replies.push(unconstrained(exchange).boxed());
         self.watch.last_traffic = now;
+        self.attend(now);
     }
 
     /// Takes the replies that are there already, so that they are settled in one go.
@@ -175,6 +176,7 @@ impl Serving<'_> {
                 self.link.counters.command_duration.record(elapsed);
                 let slow = is_slow(millis(elapsed), &self.setting.config);
                 self.answered_at = clock::now();
+                self.attend(self.answered_at);
                 let cmds = sent.pipeline.cmd_iter();
                 let parts = sent.parts.into_iter().zip(sent.judged);
                 for (((part, judged), value), cmd) in parts.zip(values).zip(cmds) {

@@ -9,6 +9,7 @@ mod spending;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +19,7 @@ use redis::{ProtocolVersion, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
 pub(super) use self::exchange::out_of_step;
@@ -48,7 +49,11 @@ use crate::{
 /// The longest sleep: far enough not to matter, near enough for any timer.
 const LONGEST_MS: u64 = 60_000;
 /// How long a submitter may go on before what it queued is sent: a busy event loop must not cost a deadline.
-const PATIENCE: Duration = Duration::from_millis(1);
+const PATIENCE_MS: u64 = 1;
+/// For so long after an exchange the task looks for what is queued by itself, each time after so long, and submitters need not
+/// wake it before they are done.
+const ATTENTIVE_MS: u64 = 10;
+const LOOK_MS: u64 = 2;
 /// A timer that comes late by more than twice this was late because the process did not run.
 const TICK_MS: u64 = 250;
 /// How long after such a sleep replies that were there already may take to be read.
@@ -139,8 +144,11 @@ pub struct Serving<'a> {
     pub(super) watch: Watch,
     /// Why it ends, once it does.
     pub(super) end: Option<End>,
-    /// When the timer is due.
+    /// When something is due.
     due: u64,
+    /// Runs until then or earlier: it is moved forward only, since that wakes a thread.
+    timer: Pin<Box<Sleep>>,
+    timer_at: u64,
     sent: BTreeMap<u64, Sent>,
     replies: FuturesUnordered<BoxFuture<'static, (u64, RedisResult<Vec<Value>>)>>,
     next_id: u64,
@@ -154,7 +162,9 @@ pub struct Serving<'a> {
     /// What became of the deletions of the last drain.
     drained: Arc<Drained>,
     /// When what is queued is sent, should its submitter not come to say that it is complete.
-    flush_at: Option<Instant>,
+    flush_at: u64,
+    /// Until when the task looks for what is queued by itself; 0 while it does not.
+    attentive_until: u64,
     /// Removes what patterns or a collapse of the journal name.
     removal: Option<JoinHandle<()>>,
     pub(super) lasting: &'a mut Lasting,
@@ -182,6 +192,8 @@ impl<'a> Serving<'a> {
             connection,
             end: None,
             due: now,
+            timer: Box::pin(sleep(Duration::ZERO)),
+            timer_at: now,
             sent: BTreeMap::new(),
             replies: FuturesUnordered::new(),
             next_id: 0,
@@ -190,7 +202,8 @@ impl<'a> Serving<'a> {
             next_drain: now,
             drain_ms: DRAIN_MS,
             drained: Arc::default(),
-            flush_at: None,
+            flush_at: clock::NEVER,
+            attentive_until: 0,
             removal: None,
             lasting,
         }
@@ -202,18 +215,15 @@ impl<'a> Serving<'a> {
         self.send_queued();
         let end = loop {
             self.listen();
-            let now = clock::now();
-            self.due = self.next_timer().max(now);
-            let pause = self.due - now;
+            self.arm();
             tokio::select! {
                 Some(control) = controls.recv() => self.control(control),
                 Some((id, reply)) = self.replies.next(), if !self.replies.is_empty() => self.settle(id, reply),
                 () = self.link.port.woken() => self.send_queued(),
-                () = self.link.port.announced() => self.flush_at = Some(Instant::now() + PATIENCE),
-                () = flush_time(self.flush_at) => self.send_queued(),
+                () = self.link.port.announced() => self.flush_at = clock::now() + PATIENCE_MS,
                 reply = self.watch.answered(), if self.watch.is_pinging() => self.ponged(reply),
                 _ = &mut self.connection.driver => self.end = Some(End::Lost(broken())),
-                () = sleep(Duration::from_millis(pause)) => (),
+                () = &mut self.timer => self.rang(),
             }
             self.settle_ready();
             self.on_time();
@@ -242,8 +252,40 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// Sees to it that the timer rings by the time that something is due.
+    fn arm(&mut self) {
+        let now = clock::now();
+        if self.attentive_until != 0 && now >= self.attentive_until {
+            self.attentive_until = 0;
+            if self.link.port.attend(false) {
+                self.flush_at = self.flush_at.min(now + PATIENCE_MS);
+            }
+        }
+        self.due = self.next_timer(now).max(now);
+        if self.due < self.timer_at {
+            let pause = Duration::from_millis(self.due - now);
+            self.timer.as_mut().reset(Instant::now() + pause);
+            self.timer_at = self.due;
+        }
+    }
+
+    fn rang(&mut self) {
+        self.timer_at = clock::NEVER;
+        if self.attentive_until != 0 || clock::now() >= self.flush_at {
+            self.send_queued();
+        }
+    }
+
+    /// There was an exchange, and there may be more.
+    fn attend(&mut self, now: u64) {
+        if self.attentive_until == 0 {
+            self.link.port.attend(true);
+        }
+        self.attentive_until = now + ATTENTIVE_MS;
+    }
+
     fn send_queued(&mut self) {
-        self.flush_at = None;
+        self.flush_at = clock::NEVER;
         let now = clock::now();
         let (late, queued): (VecDeque<_>, VecDeque<_>) = self
             .link
@@ -260,14 +302,16 @@ impl<'a> Serving<'a> {
         }
     }
 
-    fn next_timer(&self) -> u64 {
+    fn next_timer(&self, now: u64) -> u64 {
         let deadline = self.sent.values().map(Sent::deadline).min();
         let drain = (self.link.port.journaled() > 0).then_some(self.next_drain);
-        let times = [deadline, drain, self.next_watch()].into_iter().flatten();
-        times
-            .min()
+        let look = (self.attentive_until != 0).then_some(now + LOOK_MS);
+        let times = [deadline, drain, look, self.next_watch()];
+        let first = times.into_iter().flatten().min();
+        first
             .unwrap_or(clock::NEVER)
-            .min(clock::now() + LONGEST_MS)
+            .min(self.flush_at)
+            .min(now + LONGEST_MS)
     }
 
     /// Does what is due. Asked whatever woke the task: after the process was suspended it need not be the timer.
@@ -295,6 +339,7 @@ impl<'a> Serving<'a> {
     /// Settles everything and lets go of the socket.
     async fn finish(mut self, end: End) -> End {
         self.link.port.shut();
+        self.link.port.attend(false);
         if matches!(end, End::Closed(_) | End::Memory) {
             self.wait_for_replies().await;
         }
@@ -351,13 +396,6 @@ impl<'a> Serving<'a> {
 pub fn refuse_queued(link: &Link, failure: &Failure) {
     for operation in link.port.take() {
         operation.refuse(failure.clone());
-    }
-}
-
-async fn flush_time(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 
