@@ -4,11 +4,14 @@
 export declare class Completions {
   /**
    * `wake` is called on the event loop when something has ended since the queue was last emptied. `resource` is what
-   * `async_hooks` is shown for it.
+   * `async_hooks` is shown for it. What ends is told in `words`.
    */
-  constructor(wake: () => void, resource: object)
-  /** At most `most` ends, flat: ticket, kind, value. If there were more, the caller comes again by itself. */
-  take(most: number): unknown[]
+  constructor(wake: () => void, resource: object, words: Uint32Array)
+  /**
+   * The values of what has ended. The first word is 1 if there is more, for which the caller comes again by itself; then
+   * come the ticket and the kind of each.
+   */
+  take(): unknown[]
 }
 
 /** A cache as one environment holds it, or a view of it. */
@@ -91,11 +94,13 @@ export declare function defaults(): string
 export declare function escapeGlob(text: string): string
 
 /**
- * Makes the function `(key, as) => value`. It writes the kind to `scratch[0]` (255: not in L1), if 4 was added to `as` to
- * `scratch[1]` how much of the entry's life is over, in thousandths, and to the rest for how many ms the hit is one (0: not
- * known) as long as a slot's word has a value, which and which, and the tide one: ms, slot, generation, tide.
+ * Makes the function `(key, as, ticket) => value`. It writes the kind to `scratch[0]`: 255 is not in L1, 254 neither, but
+ * Redis is asked and settles the ticket, if there is one, and 253 that it is not asked; then `[kind, value]` is returned. If 4
+ * was added to `as` it writes to `scratch[1]` how much of the entry's life is over, in thousandths; and to the rest for how
+ * many ms the hit is one (0: not known) as long as a slot's word has a value, which and which, and the tide one: ms, slot,
+ * generation, tide.
  */
-export declare function hitFunction(cache: NativeCache, scratch: unknown): (key: string, as: number) => unknown
+export declare function hitFunction(cache: NativeCache, scratch: unknown): (key: string, as: number, ticket: number) => unknown
 
 /** The Prometheus text of several caches, each family once. */
 export declare function metricsOf(caches: Array<NativeCache>, openMetrics: boolean): string

@@ -44,8 +44,11 @@ export interface NativeLoadOptions {
 
 /** The completion queue of one environment. */
 export interface Completions {
-  /** Flat: ticket, kind, value, …; ticket 0 is a notice (kind 0 event, 1 log, 2 ask; value JSON). Fewer than `max`: none are left. */
-  take(max: number): unknown[]
+  /**
+   * The values of what has ended. `words` says whether there is more (1) and then the ticket and the kind of each; ticket 0 is a
+   * notice (kind 0 event, 1 log, 2 ask; value JSON).
+   */
+  take(): unknown[]
 }
 
 type Reply = Answer | undefined
@@ -112,9 +115,9 @@ export interface NativeCache {
 
 export interface Binding {
   NativeCache: new (options: string, completions: Completions) => NativeCache
-  Completions: new (wake: () => void, resource: { hasRef(): boolean }) => Completions
+  Completions: new (wake: () => void, resource: { hasRef(): boolean }, words: Uint32Array) => Completions
   nearMemory(cache: NativeCache): { words: ArrayBuffer; hits: ArrayBuffer } | undefined
-  hitFunction(cache: NativeCache, scratch: Uint32Array): (key: string, as: number) => unknown
+  hitFunction(cache: NativeCache, scratch: Uint32Array): (key: string, as: number, ticket: number) => unknown
   metricsOf(caches: NativeCache[], openMetrics: boolean): string
   defaults(): string
   escapeGlob(text: string): string

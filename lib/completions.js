@@ -29,8 +29,8 @@ const { onAbort } = require('./signals.js')
 /** What `finish` returns when the ticket goes on. */
 const PENDING = Symbol('pending')
 
-/** Completions handed over at once, so that a long queue does not hold up the event loop. */
-const BATCH = 512
+/** Completions that are handed over at once at most, so that a long queue does not hold up the event loop. */
+const MOST = 512
 
 const SLOT_BITS = 24
 const SLOT_MASK = 2 ** SLOT_BITS - 1
@@ -79,6 +79,8 @@ class Tickets {
   /** @type {number[]} */
   #free = []
   #pending = 0
+  /** In which the native side tells what it hands over. */
+  words = new Uint32Array(1 + 2 * MOST)
   /** @type {NodeJS.Timeout | undefined} */
   #hold
   /** @type {(kind: number, json: string) => void} */
@@ -89,16 +91,23 @@ class Tickets {
     this.#notice = notice
   }
 
+  /** The number that the next ticket will have. */
+  next() {
+    const slot = this.#free.at(-1) ?? this.#slots.length
+    return (this.#uses[slot] ?? 0) * 2 ** SLOT_BITS + slot
+  }
+
   /**
    * @param {Handle} handle
    * @param {Finish} finish
    * @param {object} [detail]
    */
   open(handle, finish, detail) {
-    const slot = this.#free.pop() ?? this.#slots.length
-    const use = this.#uses[slot] ?? 0
-    const ticket = new Ticket(use * 2 ** SLOT_BITS + slot, handle, finish, detail)
-    this.#uses[slot] = use
+    const id = this.next()
+    const slot = id & SLOT_MASK
+    const ticket = new Ticket(id, handle, finish, detail)
+    if (this.#free.length > 0) this.#free.pop()
+    else this.#uses[slot] = 0
     this.#slots[slot] = ticket
     return ticket
   }
@@ -197,14 +206,16 @@ class Tickets {
    * @param {import('./boundary').Completions} completions
    */
   drain(completions) {
-    const batch = completions.take(BATCH)
-    for (let index = 0; index < batch.length; index += 3) {
-      const [id, kind, value] = [Number(batch[index]), Number(batch[index + 1]), batch[index + 2]]
+    const { words } = this
+    const values = completions.take()
+    const more = words[0] === 1
+    for (let index = 0; index < values.length; index++) {
+      const [id, kind] = [Number(words[1 + 2 * index]), Number(words[2 + 2 * index])]
       const ticket = id === 0 ? undefined : this.find(id)
-      if (ticket !== undefined) this.settle(ticket, kind, value)
-      else if (id === 0) this.#notice(kind, String(value))
+      if (ticket !== undefined) this.settle(ticket, kind, values[index])
+      else if (id === 0) this.#notice(kind, String(values[index]))
     }
-    if (batch.length >= BATCH * 3) setImmediate(() => this.drain(completions))
+    if (more) setImmediate(() => this.drain(completions))
   }
 }
 

@@ -36,7 +36,11 @@ class Environment {
   #caches = new Map()
   #collected = new FinalizationRegistry((/** @type {number} */ id) => this.#caches.delete(id))
   /** @type {import('./boundary').Completions} */
-  completions = new native.Completions(() => this.tickets.drain(this.completions), RESOURCE)
+  completions = new native.Completions(
+    () => this.tickets.drain(this.completions),
+    RESOURCE,
+    this.tickets.words,
+  )
 
   /** @param {Shared} shared */
   register(shared) {

@@ -32,8 +32,12 @@ const KIND = Object.freeze({
   LOCKED: 12,
   /** What a factory made, to those who waited for it: `[kind, value]`. */
   LOADED: 13,
-  /** What the hit function writes when L1 has nothing. */
+  /** What the hit function writes when L1 has nothing, and Redis was not asked. */
   MISS: 255,
+  /** The same, but Redis was asked: the ticket will be settled. */
+  PENDING: 254,
+  /** The same, but there is an answer already, `[kind, value]`. */
+  ANSWERED: 253,
 })
 
 exports.KIND = KIND

@@ -32,7 +32,7 @@ function getOrSet(handle, key, factory, opts) {
       trace.hit(handle, began, 'getOrSet', key)
       return Promise.resolve(near)
     }
-    const value = handle.hit(key, AS.decoded)
+    const value = handle.hit(key, AS.decoded, 0)
     if (handle.scratch[SCRATCH.KIND] === KIND.MISS)
       return startLoad(loadOf(handle, key, factory, readCall(opts, OPTIONS.load), false))
     const result = handle.decodeHit(key, value)
@@ -95,7 +95,7 @@ function hitOf(handle, key, read) {
     loadOf(handle, key, factory, read, isFresh)
   if (fresh || read['signal']?.aborted || handle.shared.closed) return { load: load(fresh) }
   const began = trace.begin()
-  const found = handle.hit(key, eagerRefresh === undefined ? AS.decoded : AS.decodedWithShare)
+  const found = handle.hit(key, eagerRefresh === undefined ? AS.decoded : AS.decodedWithShare, 0)
   if (handle.scratch[SCRATCH.KIND] === KIND.MISS) return { load: load(false) }
   const isDue =
     eagerRefresh !== undefined && Number(handle.scratch[SCRATCH.SPENT]) >= thousandths(eagerRefresh)

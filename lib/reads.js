@@ -1,6 +1,7 @@
 'use strict'
 /** Reading: hits at once, everything else by ticket. */
 const { OPTIONS, checkKey, checkKeys, readCall } = require('./calls.js')
+const { errorOf } = require('./errors.js')
 const { LOST, attempt, operate } = require('./handle.js')
 const { KIND } = require('./kinds.js')
 const { SCRATCH } = require('./near.js')
@@ -47,11 +48,40 @@ function get(handle, key, opts) {
     trace.hit(handle, began, 'get', key)
     return Promise.resolve(near)
   }
-  const value = handle.hit(key, AS.decoded)
-  if (handle.scratch[SCRATCH.KIND] === KIND.MISS) return getMissed(handle, key, AS.decoded, undefined)
+  const value = handle.hit(key, AS.decoded, handle.tickets.next())
+  const kind = Number(handle.scratch[SCRATCH.KIND])
+  if (kind >= KIND.ANSWERED) return getAsked(handle, key, began, kind, value)
   const result = handle.decodeHit(key, value)
   trace.hit(handle, began, 'get', key, result === LOST ? 'miss' : 'hit')
   return Promise.resolve(found(result))
+}
+
+/**
+ * A get for which L1 has nothing, and Redis was asked, or could not be.
+ * @param {Handle} handle
+ * @param {string} key
+ * @param {number} began
+ * @param {number} kind
+ * @param {any} answer
+ */
+function getAsked(handle, key, began, kind, answer) {
+  if (kind === KIND.MISS) return getMissed(handle, key, AS.decoded, undefined)
+  if (began !== 0) return operate(getOperation(handle, key, AS.decoded, undefined), () => answer)
+  const { tickets } = handle
+  const ticket = tickets.open(handle, decodedGet)
+  if (kind === KIND.ANSWERED) tickets.settle(ticket, answer[0], answer[1])
+  else {
+    tickets.keep(ticket, undefined, undefined)
+    handle.flush()
+  }
+  return ticket.promise
+}
+
+/** @type {Finish} */
+function decodedGet({ handle }, kind, value) {
+  if (kind !== KIND.ERROR) return found(handle.decode(kind, value))
+  if (value.code === 'ERR_CACHE_CLOSED' && handle.shared.config['strict'] !== true) return undefined
+  throw errorOf(value)
 }
 
 /**
@@ -65,7 +95,7 @@ function getWith(handle, key, opts) {
     const as = call['as'] === 'string' ? AS.string : call['as'] === 'buffer' ? AS.buffer : AS.decoded
     if (call['signal']?.aborted || handle.shared.closed) return getMissed(handle, key, as, call)
     const began = trace.begin()
-    const value = handle.hit(key, as)
+    const value = handle.hit(key, as, 0)
     if (handle.scratch[SCRATCH.KIND] === KIND.MISS) return getMissed(handle, key, as, call)
     const result = as === AS.decoded ? handle.decodeHit(key, value) : value
     trace.hit(handle, began, 'get', key, result === LOST ? 'miss' : 'hit')
@@ -82,11 +112,22 @@ function getWith(handle, key, opts) {
 function getMissed(handle, key, as, call) {
   return attempt(() => {
     checkKey(key)
-    const finish = as === AS.decoded ? decoded : plain
-    return operate({ handle, name: 'get', key, finish, absent, ...(call && { call }) }, (own, ticket) =>
+    return operate(getOperation(handle, key, as, call), (own, ticket) =>
       own.get(ticket, key, as, call?.strict),
     )
   })
+}
+
+/**
+ * @param {Handle} handle
+ * @param {string} key
+ * @param {number} as
+ * @param {import('./handle.js').Call | undefined} call
+ * @returns {import('./handle.js').Operation}
+ */
+function getOperation(handle, key, as, call) {
+  const finish = as === AS.decoded ? decoded : plain
+  return { handle, name: 'get', key, finish, absent, ...(call && { call }) }
 }
 
 /**

@@ -22,6 +22,17 @@ pub enum As {
     Bytes,
 }
 
+impl From<u32> for As {
+    /// The form by its number at the boundary.
+    fn from(number: u32) -> Self {
+        match number {
+            1 => Self::Text,
+            2 => Self::Bytes,
+            _ => Self::Value,
+        }
+    }
+}
+
 /// The end of an operation.
 #[derive(Debug, Clone)]
 pub enum Outcome {
@@ -56,6 +67,35 @@ pub enum Outcome {
     Page(String, Vec<String>),
     /// It failed.
     Error(CacheError),
+}
+
+impl Outcome {
+    /// About how many bytes of values it has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Value(payload, _) | Self::Stale(payload, _) | Self::Loaded(payload, _) => {
+                payload.data.len()
+            }
+            Self::Many(list) => list
+                .iter()
+                .flatten()
+                .map(|payload| payload.data.len())
+                .sum(),
+            Self::Lead(_, held) => held.as_ref().map_or(0, |held| held.payload.data.len()),
+            Self::Reply(redis::Value::BulkString(data), _) => data.len(),
+            Self::Undefined
+            | Self::Null
+            | Self::Bool(_)
+            | Self::Number(_)
+            | Self::FactoryFailed(..)
+            | Self::Locked(..)
+            | Self::Reply(..)
+            | Self::Replies(..)
+            | Self::Page(..)
+            | Self::Error(_) => 0,
+        }
+    }
 }
 
 /// An environment that waits for outcomes: its event loop is woken and settles the promise of the ticket.

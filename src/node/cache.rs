@@ -85,7 +85,8 @@ impl NativeCache {
         Waiter::new(self.sink(), ticket, want)
     }
 
-    fn sink(&self) -> Arc<dyn Sink> {
+    /// The environment that waits.
+    pub fn sink(&self) -> Arc<dyn Sink> {
         Arc::clone(&self.queue) as Arc<dyn Sink>
     }
 
@@ -173,14 +174,6 @@ fn raw_args(parts: Vec<Data<'_>>) -> Result<Vec<Vec<u8>>> {
     parts.into_iter().map(bytes).collect()
 }
 
-fn form(number: u32) -> As {
-    match number {
-        1 => As::Text,
-        2 => As::Bytes,
-        _ => As::Value,
-    }
-}
-
 fn coded(error: CacheError) -> Error<String> {
     Error::new(error.code.as_str().to_owned(), error.message)
 }
@@ -243,7 +236,7 @@ impl NativeCache {
         strict: Option<bool>,
     ) -> Answer<'env> {
         let key = given!(env, input::key(&self.prefix, key));
-        let waiter = self.waiter_for(ticket, form(want));
+        let waiter = self.waiter_for(ticket, As::from(want));
         self.in_turn(
             env,
             [key],

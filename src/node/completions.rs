@@ -1,6 +1,11 @@
 //! The completion queue of one environment (a thread): what ends is pushed here from any thread, the event loop is
-//! woken once per batch, and JavaScript takes the batch. It never keeps the loop alive; JavaScript does, while
+//! woken once per batch, and JavaScript takes the batch, the numbers by memory that both see. It never keeps the loop alive; JavaScript does, while
 //! something is pending.
+
+#![expect(
+    unsafe_code,
+    reason = "memory that JavaScript reads, with its argument"
+)]
 
 use std::{
     collections::VecDeque,
@@ -11,8 +16,8 @@ use std::{
 };
 
 use napi::{
-    Env,
-    bindgen_prelude::{Array, Function, Object, Result},
+    Env, Error, Status,
+    bindgen_prelude::{Array, Function, Object, Result, Uint32Array},
 };
 use napi_derive::napi;
 use parking_lot::Mutex;
@@ -26,9 +31,23 @@ use crate::{
     error::{CacheError, Code},
 };
 
+/// Ends that are handed over at once, and bytes of values, beyond which a queue waits for the next turn of the event loop.
+const MOST: usize = 512;
+const MOST_BYTES: usize = 256 << 10;
+
 enum Item {
     Settled(u32, Outcome),
     Noticed(Notice, String),
+}
+
+impl Item {
+    /// About how many bytes JavaScript has to go through.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Settled(_, end) => end.bytes(),
+            Self::Noticed(_, json) => json.len(),
+        }
+    }
 }
 
 /// The queue behind [`Completions`].
@@ -69,14 +88,22 @@ impl Queue {
         }
     }
 
-    fn take(&self, most: usize) -> VecDeque<Item> {
+    /// As many items as the event loop can bear at once, and whether there are more.
+    fn take(&self) -> (VecDeque<Item>, bool) {
         let mut items = self.items.lock();
-        if items.len() <= most {
+        let mut bytes = 0;
+        let fits = |item: &&Item| {
+            let fits = bytes < MOST_BYTES;
+            bytes += item.bytes();
+            fits
+        };
+        let count = items.iter().take(MOST).take_while(fits).count();
+        if count == items.len() {
             // What is pushed from now on wakes again.
             self.woken.store(false, Ordering::SeqCst);
-            return std::mem::take(&mut *items);
+            return (std::mem::take(&mut *items), false);
         }
-        items.drain(..most).collect()
+        (items.drain(..count).collect(), true)
     }
 }
 
@@ -98,14 +125,23 @@ impl Sink for Queue {
 #[napi]
 pub struct Completions {
     queue: Arc<Queue>,
+    words: Uint32Array,
 }
 
 #[napi]
 impl Completions {
     /// `wake` is called on the event loop when something has ended since the queue was last emptied. `resource` is what
-    /// `async_hooks` is shown for it.
+    /// `async_hooks` is shown for it. What ends is told in `words`.
     #[napi(constructor)]
-    pub fn new(env: &Env, wake: Function<'_, (), ()>, resource: Object<'_>) -> Result<Self> {
+    pub fn new(
+        env: &Env,
+        wake: Function<'_, (), ()>,
+        resource: Object<'_>,
+        words: Uint32Array,
+    ) -> Result<Self> {
+        if words.len() < 2 * MOST + 1 {
+            return Err(Error::new(Status::InvalidArg, "words is too short"));
+        }
         let wake = Wake::new(env, &wake, &resource)?;
         let queue = Arc::new(Queue {
             items: Mutex::default(),
@@ -115,35 +151,44 @@ impl Completions {
             caches: Mutex::default(),
         });
         env.add_env_cleanup_hook(Arc::clone(&queue), Queue::end)?;
-        Ok(Self { queue })
+        Ok(Self { queue, words })
     }
 
-    /// At most `most` ends, flat: ticket, kind, value. If there were more, the caller comes again by itself.
+    /// The values of what has ended. The first word is 1 if there is more, for which the caller comes again by itself; then
+    /// come the ticket and the kind of each.
     #[napi]
-    pub fn take<'env>(&self, env: &'env Env, most: u32) -> Result<Array<'env>> {
-        let items = self.queue.take(most as usize);
-        let length = u32::try_from(items.len() * 3).unwrap_or(0);
-        let mut array = Array::from_vec(env, Vec::<u32>::with_capacity(0))?;
-        for (item, at) in items.into_iter().zip((0..length).step_by(3)) {
-            match item {
-                Item::Settled(ticket, end) => {
-                    array.set(at, ticket)?;
-                    if outcome::put(env, &mut array, at + 1, end).is_err() {
-                        // Such as a text longer than a string can be: that must not cost the others their answers.
-                        let text = "the answer could not be turned into a JavaScript value";
-                        let failed = CacheError::new(Code::Internal, text);
-                        outcome::put(env, &mut array, at + 1, Outcome::Error(failed))?;
-                    }
-                }
+    pub fn take<'env>(&mut self, env: &'env Env) -> Result<Array<'env>> {
+        let (items, more) = self.queue.take();
+        // SAFETY: nobody else has a hold of the words: JavaScript reads them between two calls of this function.
+        let words = unsafe { self.words.as_mut() };
+        let mut values = env.create_array(u32::try_from(items.len()).unwrap_or(0))?;
+        words[0] = u32::from(more);
+        for ((item, at), words) in items
+            .into_iter()
+            .zip(0..)
+            .zip(words[1..].chunks_exact_mut(2))
+        {
+            let (ticket, kind) = match item {
+                Item::Settled(ticket, end) => (ticket, put(env, &mut values, at, end)?),
                 Item::Noticed(kind, json) => {
-                    array.set(at, 0)?;
-                    array.set(at + 1, kind as u32)?;
-                    array.set(at + 2, json)?;
+                    values.set(at, json)?;
+                    (0, kind as u32)
                 }
-            }
+            };
+            words.copy_from_slice(&[ticket, kind]);
         }
-        Ok(array)
+        Ok(values)
     }
+}
+
+/// Puts the value of an end; its kind. One that cannot be made, such as a text longer than a string can be, must not cost the
+/// others their answers.
+fn put(env: &Env, values: &mut Array<'_>, at: u32, end: Outcome) -> Result<u32> {
+    outcome::put(env, values, at, end).or_else(|_| {
+        let text = "the answer could not be turned into a JavaScript value";
+        let failed = CacheError::new(Code::Internal, text);
+        outcome::put(env, values, at, Outcome::Error(failed))
+    })
 }
 
 impl Completions {

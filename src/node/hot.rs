@@ -17,15 +17,17 @@ use napi::{
 };
 use napi_derive::napi;
 
-use super::{cache::NativeCache, input};
+use super::{cache::NativeCache, input, outcome};
 use crate::{
-    cache::{Cache, reach::Proof},
+    cache::{As, Cache, Key, Waiter, outcome::Sink, reach::Proof},
     clock,
     entry::{Entry, Kind},
 };
 
-/// Written to the scratch array instead of a kind.
+/// Written to the scratch array instead of a kind: nothing is known, the ticket will be settled, or `[kind, value]` is returned.
 const MISS: u32 = 255;
+const PENDING: u32 = 254;
+const ANSWERED: u32 = 253;
 /// Added to the form that is wanted: how much of the entry's life is over is wanted too.
 const WITH_SHARE: u32 = 4;
 /// What is written of a hit: the kind, how much of the life is over, and for how long and on which words it is proved.
@@ -39,14 +41,17 @@ const STACK_KEY: usize = 512;
 /// What the function works on; it owns it.
 struct Hot {
     cache: Arc<Cache>,
+    sink: Arc<dyn Sink>,
     prefix: Box<[u8]>,
     scratch: *mut u32,
 }
 
-/// Makes the function `(key, as) => value`. It writes the kind to `scratch[0]` (255: not in L1), if 4 was added to `as` to
-/// `scratch[1]` how much of the entry's life is over, in thousandths, and to the rest for how many ms the hit is one (0: not
-/// known) as long as a slot's word has a value, which and which, and the tide one: ms, slot, generation, tide.
-#[napi(ts_return_type = "(key: string, as: number) => unknown")]
+/// Makes the function `(key, as, ticket) => value`. It writes the kind to `scratch[0]`: 255 is not in L1, 254 neither, but
+/// Redis is asked and settles the ticket, if there is one, and 253 that it is not asked; then `[kind, value]` is returned. If 4
+/// was added to `as` it writes to `scratch[1]` how much of the entry's life is over, in thousandths; and to the rest for how
+/// many ms the hit is one (0: not known) as long as a slot's word has a value, which and which, and the tide one: ms, slot,
+/// generation, tide.
+#[napi(ts_return_type = "(key: string, as: number, ticket: number) => unknown")]
 pub fn hit_function<'env>(
     env: &'env Env,
     cache: ClassInstance<'env, NativeCache>,
@@ -61,6 +66,7 @@ pub fn hit_function<'env>(
     let elements = unsafe { array.as_mut() }.as_mut_ptr();
     let hot = Box::into_raw(Box::new(Hot {
         cache: Arc::clone(cache.core()),
+        sink: cache.sink(),
         prefix: cache.prefix().as_bytes().into(),
         scratch: elements,
     }));
@@ -108,7 +114,7 @@ unsafe extern "C" fn free(_env: sys::napi_env, data: *mut c_void, _hint: *mut c_
 }
 
 unsafe extern "C" fn hit(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    let mut arguments = [ptr::null_mut(); 2];
+    let mut arguments = [ptr::null_mut(); 3];
     let mut count = arguments.len();
     let mut data = ptr::null_mut();
     // SAFETY: a callback's own `env` and `info`; the buffers are as long as told.
@@ -129,7 +135,7 @@ unsafe extern "C" fn hit(env: sys::napi_env, info: sys::napi_callback_info) -> s
     let hot = unsafe { &*data.cast::<Hot>() };
     let look = AssertUnwindSafe(|| {
         // SAFETY: `arguments` are live values of this call; missing ones are `undefined`.
-        unsafe { hot.look(env, arguments[0], arguments[1]) }
+        unsafe { hot.look(env, arguments) }
     });
     catch_unwind(look).unwrap_or_else(|_| {
         hot.tell([MISS]);
@@ -145,12 +151,11 @@ impl Hot {
     }
 
     /// # Safety
-    /// `name` and `want` are live values of `env` in the current scope.
+    /// The key, the form and the ticket are live values of `env` in the current scope.
     unsafe fn look(
         &self,
         env: sys::napi_env,
-        name: sys::napi_value,
-        want: sys::napi_value,
+        [name, want, ticket]: [sys::napi_value; 3],
     ) -> sys::napi_value {
         let mut buffer = [0_u8; STACK_KEY];
         // SAFETY: as this function's.
@@ -158,16 +163,18 @@ impl Hot {
             self.tell([MISS]);
             return ptr::null_mut();
         };
+        let (mut form, mut id) = (0, 0);
+        // SAFETY: as this function's; they stay 0 if they are no numbers.
+        unsafe {
+            sys::napi_get_value_uint32(env, want, &raw mut form);
+            sys::napi_get_value_uint32(env, ticket, &raw mut id);
+        }
         let (proof, now) = (self.cache.proof(key), clock::now());
         let hit = self.cache.hit_until(key, now);
         let Some((entry, until)) = hit.filter(|_| !self.cache.is_awaited(key)) else {
-            self.tell([MISS]);
-            return ptr::null_mut();
+            return self.ask(env, key, form, id);
         };
         self.cache.counters.l1_hits.count();
-        let mut form = 0;
-        // SAFETY: as this function's; `form` stays 0 if `want` is no number.
-        unsafe { sys::napi_get_value_uint32(env, want, &raw mut form) };
         let spent = if form & WITH_SHARE == 0 {
             0
         } else {
@@ -190,6 +197,25 @@ impl Hot {
         ]);
         // SAFETY: a live environment.
         unsafe { value(env, &entry, kind) }
+    }
+
+    /// Asks Redis for what is not in L1, for a ticket. A key that has to wait its turn, or is none that a caller may name, is the
+    /// business of the operation that follows a miss.
+    fn ask(&self, env: sys::napi_env, key: &[u8], form: u32, ticket: u32) -> sys::napi_value {
+        let own = key.get(self.prefix.len()) == Some(&b'~');
+        let key: Key = key.into();
+        if ticket == 0 || own || self.cache.defers(std::slice::from_ref(&key)) {
+            self.tell([MISS]);
+            return ptr::null_mut();
+        }
+        let waiter = Waiter::new(Arc::clone(&self.sink), ticket, As::from(form));
+        let Some(answer) = self.cache.get(&key, None, waiter) else {
+            self.tell([PENDING]);
+            return ptr::null_mut();
+        };
+        self.tell([ANSWERED]);
+        let env = Env::from_raw(env);
+        outcome::pair(&env, answer).map_or(ptr::null_mut(), |pair| pair.raw())
     }
 
     /// The key with its prefix, in `buffer`; `None` if it is too long for it, no string, or not certainly well-formed:
@@ -229,7 +255,8 @@ fn near_ms(entry: &Entry, proof: Proof, left: u64) -> u32 {
     if !entry.marks().is_empty() || proof.generation % 2 == 1 {
         return 0;
     }
-    u32::try_from(left).map_or(NEAR_MS, |left| left.min(NEAR_MS))
+    // Less what is lost of a ms where one clock is read after the other.
+    u32::try_from(left - 1).map_or(NEAR_MS, |left| left.min(NEAR_MS))
 }
 
 /// The entry's bytes as a string or a Buffer.

@@ -30,7 +30,8 @@ const LOADED: u32 = 13;
 /// `[kind, value]` of an outcome.
 pub fn pair(env: &Env, outcome: Outcome) -> Result<Array<'_>> {
     let mut array = empty(env)?;
-    put(env, &mut array, 0, outcome)?;
+    let kind = put(env, &mut array, 1, outcome)?;
+    array.set(0, kind)?;
     Ok(array)
 }
 
@@ -38,65 +39,45 @@ fn empty(env: &Env) -> Result<Array<'_>> {
     Array::from_vec(env, Vec::<u32>::new())
 }
 
-/// Puts the kind at `at` and the value behind it.
-pub fn put(env: &Env, array: &mut Array<'_>, at: u32, outcome: Outcome) -> Result<()> {
-    let (kind, value) = (at, at + 1);
+/// Puts the value of an outcome at `at`; its kind.
+pub fn put(env: &Env, array: &mut Array<'_>, at: u32, outcome: Outcome) -> Result<u32> {
     match outcome {
-        Outcome::Undefined => {
-            array.set(kind, VALUE)?;
-            array.set(value, ())
-        }
-        Outcome::Null => {
-            array.set(kind, VALUE)?;
-            array.set(value, Null)
-        }
-        Outcome::Bool(yes) => {
-            array.set(kind, VALUE)?;
-            array.set(value, yes)
-        }
-        Outcome::Number(number) => {
-            array.set(kind, VALUE)?;
-            array.set(value, number)
-        }
+        Outcome::Undefined => array.set(at, ()).map(|()| VALUE),
+        Outcome::Null => array.set(at, Null).map(|()| VALUE),
+        Outcome::Bool(yes) => array.set(at, yes).map(|()| VALUE),
+        Outcome::Number(number) => array.set(at, number).map(|()| VALUE),
         Outcome::Value(payload, want) => put_payload(env, array, at, &payload, want),
         Outcome::Many(list) => {
-            array.set(kind, MANY)?;
             let mut values = empty(env)?;
             for (payload, at) in list.into_iter().zip((0..).step_by(2)) {
-                match payload {
-                    Some(payload) => put_payload(env, &mut values, at, &payload, As::Value)?,
-                    None => put(env, &mut values, at, Outcome::Undefined)?,
-                }
+                let kind = match payload {
+                    Some(payload) => put_payload(env, &mut values, at + 1, &payload, As::Value)?,
+                    None => put(env, &mut values, at + 1, Outcome::Undefined)?,
+                };
+                values.set(at, kind)?;
             }
-            array.set(value, values)
+            array.set(at, values).map(|()| MANY)
         }
         Outcome::Stale(payload, want) => {
-            array.set(kind, STALE)?;
-            array.set(value, payload_pair(env, &payload, want)?)
+            let pair = payload_pair(env, &payload, want)?;
+            array.set(at, pair).map(|()| STALE)
         }
         Outcome::Loaded(payload, want) => {
-            array.set(kind, LOADED)?;
-            array.set(value, payload_pair(env, &payload, want)?)
+            let pair = payload_pair(env, &payload, want)?;
+            array.set(at, pair).map(|()| LOADED)
         }
-        Outcome::Lead(flight, stale) => {
-            array.set(kind, LEAD)?;
-            array.set(value, lead(env, flight, stale)?)
-        }
+        Outcome::Lead(flight, stale) => array.set(at, lead(env, flight, stale)?).map(|()| LEAD),
         Outcome::FactoryFailed(flight, clone) => {
-            array.set(kind, FACTORY_ERROR)?;
-            array.set(value, factory_failed(env, flight, clone)?)
+            let failed = factory_failed(env, flight, clone)?;
+            array.set(at, failed).map(|()| FACTORY_ERROR)
         }
         Outcome::Locked(lock, fence) => {
-            array.set(kind, LOCKED)?;
             // Microseconds since 1970 are exact in a double until the year 2255.
-            array.set(value, Array::from_vec(env, vec![id(lock), id(fence)])?)
+            let pair = Array::from_vec(env, vec![id(lock), id(fence)])?;
+            array.set(at, pair).map(|()| LOCKED)
         }
-        Outcome::Reply(reply, buffers) => {
-            array.set(kind, REPLY)?;
-            put_reply(env, array, value, reply, buffers)
-        }
+        Outcome::Reply(reply, buffers) => put_reply(env, array, at, reply, buffers).map(|()| REPLY),
         Outcome::Replies(replies, buffers) => {
-            array.set(kind, REPLY)?;
             let mut list = empty(env)?;
             for (reply, at) in replies.into_iter().zip(0..) {
                 match reply {
@@ -104,26 +85,23 @@ pub fn put(env: &Env, array: &mut Array<'_>, at: u32, outcome: Outcome) -> Resul
                     Err(failed) => list.set(at, wrapped(env, &failed)?)?,
                 }
             }
-            array.set(value, list)
+            array.set(at, list).map(|()| REPLY)
         }
         Outcome::Page(cursor, keys) => {
-            array.set(kind, REPLY)?;
             let mut list = empty(env)?;
             for (text, at) in std::iter::once(cursor).chain(keys).zip(0..) {
                 list.set(at, text)?;
             }
-            array.set(value, list)
+            array.set(at, list).map(|()| REPLY)
         }
-        Outcome::Error(failed) => {
-            array.set(kind, ERROR)?;
-            array.set(value, error(env, &failed)?)
-        }
+        Outcome::Error(failed) => array.set(at, error(env, &failed)?).map(|()| ERROR),
     }
 }
 
 fn payload_pair<'env>(env: &'env Env, payload: &Payload, want: As) -> Result<Array<'env>> {
     let mut pair = empty(env)?;
-    put_payload(env, &mut pair, 0, payload, want)?;
+    let kind = put_payload(env, &mut pair, 1, payload, want)?;
+    pair.set(0, kind)?;
     Ok(pair)
 }
 
@@ -133,7 +111,8 @@ fn lead(env: &Env, flight: u64, stale: Option<Held>) -> Result<Array<'_>> {
     if let Some(held) = stale {
         #[expect(clippy::cast_precision_loss, reason = "an age in ms")]
         lead.set(1, held.age_ms as f64)?;
-        put_payload(env, &mut lead, 2, &held.payload, As::Value)?;
+        let kind = put_payload(env, &mut lead, 3, &held.payload, As::Value)?;
+        lead.set(2, kind)?;
     }
     Ok(lead)
 }
@@ -154,13 +133,14 @@ const fn id(flight: u64) -> f64 {
     flight as f64
 }
 
+/// Puts a payload at `at`; the kind as which it was put.
 fn put_payload(
     env: &Env,
     array: &mut Array<'_>,
     at: u32,
     payload: &Payload,
     want: As,
-) -> Result<()> {
+) -> Result<u32> {
     let bytes = match want {
         As::Value => matches!(payload.kind, Kind::Bytes | Kind::Coded),
         As::Text => false,
@@ -171,12 +151,12 @@ fn put_payload(
         As::Text => TEXT,
         As::Bytes => BYTES,
     };
-    array.set(at, kind)?;
     if bytes {
-        array.set(at + 1, BufferSlice::copy_from(env, &payload.data)?)
+        array.set(at, BufferSlice::copy_from(env, &payload.data)?)?;
     } else {
-        put_text(env, array, at + 1, &payload.data)
+        put_text(env, array, at, &payload.data)?;
     }
+    Ok(kind)
 }
 
 /// Text that is ASCII, as most JSON is, becomes a one-byte string of V8.
