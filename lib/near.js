@@ -9,12 +9,9 @@
  * what cannot be frozen (Map, Set, Date, Buffer, the values of an own codec) is neither kept nor shared. Where a runtime
  * allows no such memory nothing is kept, and the results are the same.
  */
-const { performance } = require('node:perf_hooks')
+const { now } = require('./clock.js')
 const { KIND } = require('./kinds.js')
 const native = require('./native.js')
-
-/** The real clock, also where a test runner puts another in its place: L1 knows no other. */
-const now = performance.now.bind(performance)
 
 /** Entries and characters kept; beyond it the oldest goes. */
 const MOST_ENTRIES = 2_048
