@@ -1,27 +1,26 @@
 'use strict'
 
-// What is measured, each configured as its own documentation recommends. A contender is a function of the port of a
-// Redis server that gives `{ get, set, close }`, `get` resolving to the object that was set.
+// The caches that are measured, each configured as its own documentation recommends, with Redis behind those that can have it. A
+// contender is a function of the port of a Redis server that gives `{ get, set, getOrSet, close }`.
 
-const TTL = 600_000 // longer than a run: nothing expires under measurement
+const { TTL } = require('./settings.js')
 
-const evenkeel =
-  (options, read = undefined) =>
-  async (port) => {
-    const { Cache } = require('..')
-    const cache = new Cache({
-      redis: `redis://127.0.0.1:${port}`,
-      namespace: 'bench',
-      l2: { ttl: TTL },
-      ...options,
-    })
-    await cache.ready()
-    return {
-      get: read ? (key) => cache.get(key, read) : (key) => cache.get(key),
-      set: (key, value) => cache.set(key, value),
-      close: () => cache.close(),
-    }
+const evenkeel = (l1) => async (port) => {
+  const { Cache } = require('..')
+  const cache = new Cache({
+    redis: `redis://127.0.0.1:${port}`,
+    namespace: 'bench',
+    l1: { ttl: TTL, ...l1 },
+    l2: { ttl: TTL },
+  })
+  await cache.ready()
+  return {
+    get: (key) => cache.get(key),
+    set: (key, value) => cache.set(key, value),
+    getOrSet: (key, factory) => cache.getOrSet(key, factory),
+    close: () => cache.close(),
   }
+}
 
 const bentocache = (memory) => async (port) => {
   const { BentoCache, bentostore } = await import('bentocache')
@@ -41,6 +40,7 @@ const bentocache = (memory) => async (port) => {
   return {
     get: (key) => cache.get({ key }),
     set: (key, value) => cache.set({ key, value }),
+    getOrSet: (key, factory) => cache.getOrSet({ key, factory }),
     close: () => cache.disconnectAll(),
   }
 }
@@ -52,6 +52,7 @@ async function cacheable(port) {
   return {
     get: (key) => cache.get(key),
     set: (key, value) => cache.set(key, value),
+    getOrSet: (key, factory) => cache.getOrSet(key, factory),
     close: () => cache.disconnect(),
   }
 }
@@ -70,50 +71,63 @@ async function cacheManager(port) {
   return {
     get: (key) => cache.get(key),
     set: (key, value) => cache.set(key, value, TTL),
+    getOrSet: (key, factory) => cache.wrap(key, factory, TTL),
     close: () => cache.disconnect(),
   }
 }
 
-async function lruCache() {
-  const { LRUCache } = await import('lru-cache')
-  const cache = new LRUCache({ max: 5_000, ttl: TTL })
-  return {
-    get: (key) => cache.get(key),
-    set: (key, value) => void cache.set(key, value),
-    close: () => {},
-  }
+/** Knows loaders only: what is set is what its loader finds. */
+async function asyncCacheDedupe() {
+  const { createCache } = require('async-cache-dedupe')
+  const origin = new Map()
+  const cache = createCache({ ttl: TTL / 1_000, storage: { type: 'memory', options: { size: 5_000 } } })
+  cache.define('value', (key) => origin.get(key))
+  const get = (key) => cache.value(key)
+  return { get, set: (key, value) => void origin.set(key, value), getOrSet: get, close: () => {} }
 }
 
-// An application that keeps objects in Redis through ioredis calls JSON.parse and JSON.stringify itself.
-const ioredis =
-  (options, decode = true) =>
-  async (port) => {
-    const { Redis } = require('ioredis-6')
-    const redis = new Redis(port, '127.0.0.1', options)
+/** `read` is what a caller has to do with what the cache holds. */
+const lruCache =
+  (read = (value) => value) =>
+  async () => {
+    const { LRUCache } = await import('lru-cache')
+    const cache = new LRUCache({ max: 5_000, ttl: TTL })
     return {
-      get: decode ? async (key) => JSON.parse(await redis.get(key)) : (key) => redis.get(key),
-      set: (key, value) => redis.set(key, JSON.stringify(value), 'PX', TTL),
-      close: () => redis.quit(),
+      get: (key) => read(cache.get(key)),
+      set: (key, value) => void cache.set(key, value),
+      close: () => {},
     }
   }
 
+const copied = (value) => JSON.parse(JSON.stringify(value))
+
+async function nodeRedis(port) {
+  const { createClient } = require('redis')
+  const url = `redis://127.0.0.1:${port}`
+  const clientSideCache = { ttl: 0, maxEntries: 5_000, evictPolicy: 'LRU' }
+  const redis = await createClient({ url, RESP: 3, clientSideCache }).connect()
+  return {
+    get: (key) => redis.get(key),
+    set: (key, value) => redis.set(key, value, { PX: TTL }),
+    close: () => redis.close(),
+  }
+}
+
+const evenkeels = { evenkeel: evenkeel({}), 'evenkeel, shareObjects': evenkeel({ shareObjects: true }) }
+const peers = {
+  bentocache: bentocache({ maxSize: '10mb' }),
+  'bentocache, serialize: false': bentocache({ serialize: false, maxItems: 5_000 }),
+  cacheable,
+  'cache-manager': cacheManager,
+}
+
 module.exports = {
-  // Every contender has Redis behind it; every get is answered from memory.
-  l1: {
-    evenkeel: evenkeel({ l1: { ttl: TTL } }),
-    'evenkeel, shareObjects': evenkeel({ l1: { ttl: TTL, shareObjects: true } }),
-    bentocache: bentocache({ maxSize: '10mb' }),
-    'bentocache, serialize: false': bentocache({ serialize: false, maxItems: 5_000 }),
-    cacheable,
-    'cache-manager': cacheManager,
-    'lru-cache': lruCache,
+  objects: { ...evenkeels, ...peers, 'lru-cache': lruCache(), 'lru-cache, copied': lruCache(copied) },
+  texts: {
+    evenkeel: evenkeels.evenkeel,
+    ...peers,
+    'lru-cache': lruCache(),
+    'node-redis, client-side cache': nodeRedis,
   },
-  // No L1: every get is answered by Redis.
-  redis: {
-    evenkeel: evenkeel({ l1: false }),
-    'evenkeel, text': evenkeel({ l1: false }, { as: 'string' }),
-    ioredis: ioredis({}),
-    'ioredis, text': ioredis({}, false),
-    'ioredis, auto-pipelining': ioredis({ enableAutoPipelining: true }),
-  },
+  loaders: { ...evenkeels, ...peers, 'async-cache-dedupe': asyncCacheDedupe },
 }

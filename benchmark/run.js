@@ -1,133 +1,112 @@
 'use strict'
 
-// What `npm run bench` runs once the peers are installed here: starts a redis-server, measures the
-// contenders in turn, prints medians and ratios.
-// A contender that fails or answers wrongly makes the exit code 1; with `--assert` so does a ratio below its bar.
-// `--rounds N`, `--suite l1|redis` and `--without NAME` narrow a run.
+// What `npm run bench` runs once the peers are installed here: starts a redis-server, measures the contenders of each work in
+// turn, prints medians, ratios and goals. A run of everything writes results/node<line>.json and ../docs/speed-node<line>.svg.
+// A contender that fails or answers wrongly makes the exit code 1; with `--assert` so does a goal that is missed.
+// `--rounds N`, `--work hit-object` and `--without NAME` narrow a run.
 
 const { fork } = require('node:child_process')
 const { once } = require('node:events')
+const fs = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
 const { parseArgs } = require('node:util')
+const { chart } = require('./chart.js')
+const { dependencies } = require('./package.json')
 const { startRedis } = require('./redis.js')
-
-const SUITES = {
-  l1: {
-    title: 'get of an object that is in L1, awaited, one at a time',
-    unit: (rate) => `${(1e9 / rate).toFixed(0)} ns`,
-    inFlight: 1,
-    milliseconds: 200,
-    bars: { bentocache: 3, cacheable: 3 },
-  },
-  redis: {
-    title: 'get of an object from Redis, 100 in flight',
-    unit: (rate) => `${(rate / 1000).toFixed(1)} k/s`,
-    inFlight: 100,
-    milliseconds: 500,
-    bars: { ioredis: 1.5 },
-  },
-}
+const { goalsText, record, standings, workText } = require('./report.js')
+const works = require('./works.js')
 
 const { values: options } = parseArgs({
   options: {
     assert: { type: 'boolean', default: false },
     rounds: { type: 'string', default: '9' },
-    suite: { type: 'string', multiple: true, default: Object.keys(SUITES) },
+    work: { type: 'string', multiple: true, default: Object.keys(works) },
     without: { type: 'string', multiple: true, default: [] },
   },
 })
+const LINE = Number(process.versions.node.split('.')[0])
+const FILES = {
+  json: path.join(__dirname, 'results', `node${LINE}.json`),
+  svg: path.join(__dirname, '..', 'docs', `speed-node${LINE}.svg`),
+}
 
 /** Starts one contender's process and waits until it has filled and checked its keys. */
-async function start(suite, name, port) {
-  const args = [suite, name, String(port), String(SUITES[suite].inFlight)]
+async function start(id, name, port) {
+  const args = [id, name, String(port)]
   const child = fork(path.join(__dirname, 'contender.js'), args, { execArgv: ['--expose-gc'] })
   const [message] = await once(child, 'message')
-  return { name, child, rates: [], failure: message.type === 'failed' ? message.message : undefined }
+  return { name, child, rounds: [], failure: message.type === 'failed' ? message.message : undefined }
 }
 
 /** One round of one contender, while all others are idle. */
-async function round(contender, milliseconds) {
-  contender.child.send({ type: 'round', milliseconds })
+async function round(contender) {
+  contender.child.send({ type: 'round' })
   const [message] = await once(contender.child, 'message')
   if (message.type === 'failed') contender.failure = message.message
-  else contender.rates.push(message.rate)
+  else contender.rounds.push(message)
 }
 
-const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)]
-
-/** How many times faster evenkeel was, round by round: neighbours in time are compared with each other. */
-function ratios(own, other) {
-  const all = own.rates.map((rate, index) => rate / other.rates[index])
-  return { middle: median(all), low: Math.min(...all), high: Math.max(...all) }
-}
-
-/** Prints one suite; false when a contender failed or a bar was missed. */
-function print(suite, contenders) {
-  const { title, unit, bars } = SUITES[suite]
-  const own = contenders.find(({ name }) => name === 'evenkeel')
-  let passed = contenders.every(({ failure }) => !failure)
-  if (!passed) process.exitCode = 1
-  console.log(`\n${title}`)
-  for (const contender of contenders) {
-    const cells = [contender.name.padEnd(30)]
-    if (contender.failure) {
-      cells.push(`failed: ${contender.failure}`)
-    } else {
-      cells.push(unit(median(contender.rates)).padStart(11))
-      if (own && own !== contender && !own.failure) {
-        const { middle, low, high } = ratios(own, contender)
-        const bar = bars[contender.name]
-        cells.push(`evenkeel x ${middle.toFixed(2).padStart(6)}`, `(${low.toFixed(2)} to ${high.toFixed(2)})`)
-        if (bar) cells.push(`bar ${bar}: ${middle >= bar ? 'passed' : 'MISSED'}`)
-        if (bar && middle < bar) passed = false
-      }
-    }
-    console.log(`  ${cells.join('  ')}`)
-  }
-  return passed
-}
-
-async function measure(suite, redis) {
-  const { milliseconds } = SUITES[suite]
-  const names = Object.keys(require('./contenders.js')[suite])
-  const wanted = names.filter((name) => !options.without.some((word) => name.startsWith(word)))
+async function measure(id, redis) {
   const contenders = []
-  for (const name of wanted) contenders.push(await start(suite, name, redis.port))
+  for (const name of Object.keys(works[id].contenders)) {
+    if (!options.without.some((word) => name.startsWith(word)))
+      contenders.push(await start(id, name, redis.port))
+  }
   const running = () => contenders.filter(({ failure }) => !failure)
-  for (const contender of running()) await round(contender, milliseconds) // warm-up, not counted
-  for (const contender of running()) contender.rates.length = 0
+  for (const contender of running()) await round(contender) // warm-up, not counted
+  for (const contender of running()) contender.rounds.length = 0
   const reads = await redis.reads()
-  for (let turn = 0; turn < Number(options.rounds); turn += 1) {
+  for (let turn = 0; turn < Number(options.rounds); turn++) {
     const order = running()
     order.push(...order.splice(0, turn % order.length)) // nobody always runs after the same neighbour
-    for (const contender of order) await round(contender, milliseconds)
+    for (const contender of order) await round(contender)
   }
   const sent = (await redis.reads()) - reads
-  if (suite === 'l1' && sent > 0)
+  if (works[id].isLocal && sent > 0)
     throw new Error(`${sent} gets went to Redis that were to be answered from memory`)
   for (const { child } of running()) {
     child.send({ type: 'close' })
     await once(child, 'exit')
   }
-  return print(suite, contenders)
+  return contenders
 }
 
-async function main() {
-  const redis = await startRedis()
-  console.log(
-    `Node ${process.version}, ${os.cpus().length} x ${os.cpus()[0].model.trim()}, ${options.rounds} rounds`,
-  )
-  try {
-    let passed = true
-    for (const suite of options.suite) passed = (await measure(suite, redis)) && passed
-    if (options.assert && !passed) process.exitCode = 1
-  } finally {
-    redis.stop()
+function write(run) {
+  for (const [file, content] of [
+    [FILES.json, `${JSON.stringify(run, undefined, 2)}\n`],
+    [FILES.svg, chart(run)],
+  ]) {
+    fs.mkdirSync(path.dirname(file), { recursive: true })
+    fs.writeFileSync(file, content)
   }
 }
 
+async function main() {
+  const unknown = options.work.filter((id) => works[id] === undefined)
+  if (unknown.length > 0) throw new Error(`No such work: ${unknown}. There are: ${Object.keys(works)}`)
+  const machine = `${os.cpus().length} x ${os.cpus()[0].model.trim()}`
+  const about = { node: process.version, machine, rounds: Number(options.rounds), peers: dependencies }
+  console.log(`Node ${process.version}, ${machine}, ${options.rounds} rounds`)
+  const redis = await startRedis()
+  const all = {}
+  try {
+    for (const id of options.work) {
+      all[id] = await measure(id, redis)
+      console.log(workText(id, all[id]))
+    }
+  } finally {
+    redis.stop()
+  }
+  const goals = standings(all, LINE)
+  console.log(goalsText(goals))
+  const narrowed = options.work.length < Object.keys(works).length || options.without.length > 0
+  if (!narrowed) write(record(all, goals, about))
+  const failed = Object.values(all).some((results) => results.some(({ failure }) => failure))
+  if (failed || (options.assert && goals.some(({ reached }) => !reached))) process.exitCode = 1
+}
+
 main().catch((error) => {
-  console.error(error)
+  console.error(error.message)
   process.exit(1)
 })

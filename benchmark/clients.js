@@ -1,0 +1,62 @@
+'use strict'
+
+// The clients that are measured, each as its own documentation recommends. A contender is a function of the port of a Redis
+// server that gives `{ get, set, close }`, for strings.
+
+const { TTL } = require('./settings.js')
+
+/** Without L1 every get is answered by Redis. */
+async function evenkeel(port) {
+  const { Cache } = require('..')
+  const cache = new Cache({
+    redis: `redis://127.0.0.1:${port}`,
+    namespace: 'bench',
+    l1: false,
+    l2: { ttl: TTL },
+  })
+  await cache.ready()
+  return {
+    get: (key) => cache.get(key),
+    set: (key, value) => cache.set(key, value),
+    close: () => cache.close(),
+  }
+}
+
+const ioredis = (options) => async (port) => {
+  const { Redis } = require('ioredis-6')
+  const redis = new Redis(port, '127.0.0.1', options)
+  return {
+    get: (key) => redis.get(key),
+    set: (key, value) => redis.set(key, value, 'PX', TTL),
+    close: () => redis.quit(),
+  }
+}
+
+async function nodeRedis(port) {
+  const { createClient } = require('redis')
+  const redis = await createClient({ url: `redis://127.0.0.1:${port}` }).connect()
+  return {
+    get: (key) => redis.get(key),
+    set: (key, value) => redis.set(key, value, { PX: TTL }),
+    close: () => redis.close(),
+  }
+}
+
+async function glide(port) {
+  const { GlideClient, TimeUnit } = require('@valkey/valkey-glide')
+  const client = await GlideClient.createClient({ addresses: [{ host: '127.0.0.1', port }] })
+  const expiry = { type: TimeUnit.Milliseconds, count: TTL }
+  return {
+    get: (key) => client.get(key),
+    set: (key, value) => client.set(key, value, { expiry }),
+    close: () => client.close(),
+  }
+}
+
+module.exports = {
+  evenkeel,
+  ioredis: ioredis({}),
+  'ioredis, auto-pipelining': ioredis({ enableAutoPipelining: true }),
+  'node-redis': nodeRedis,
+  'valkey-glide': glide,
+}

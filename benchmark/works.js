@@ -1,0 +1,62 @@
+'use strict'
+
+// What is measured: a work is an operation of some contenders, with so many callers at a time.
+
+const { loaders, objects, texts } = require('./caches.js')
+const clients = require('./clients.js')
+
+const KEYS = 500
+
+const product = (id) => ({
+  id,
+  name: 'Kettle, 1.2 l, brushed',
+  price: 2499,
+  currency: 'EUR',
+  stock: 17,
+  tags: ['kitchen', 'travel'],
+  rank: 0.825,
+})
+/** As long as the JSON of a product, unless it is to have another length. */
+const text = (id, length = 126) => id.padEnd(length, 'x')
+
+/** One that memory answers: `value` of a key, awaited one at a time. */
+const hit = (title, contenders, value, op = 'get') => ({
+  title,
+  contenders,
+  value,
+  op,
+  inFlight: 1,
+  keys: KEYS,
+  ms: 200,
+  unit: 'ns',
+  isLocal: true,
+})
+
+/** One that Redis answers. */
+const asked = (title, inFlight, { op = 'get', length = 126, unit = inFlight === 1 ? 'µs' : 'k/s' } = {}) => ({
+  title,
+  contenders: clients,
+  value: (id) => text(id, length),
+  op,
+  inFlight,
+  // Each caller has keys of its own, so that no read can be shared.
+  keys: Math.max(KEYS, 2 * inFlight),
+  ms: 400,
+  unit,
+  isLocal: false,
+})
+
+module.exports = {
+  'hit-object': hit('get of an object that is in L1', objects, product),
+  'hit-text': hit('get of a string that is in L1', texts, text),
+  'hit-load': hit('getOrSet of an object that is in L1', loaders, product, 'getOrSet'),
+  'get-1': asked('get from Redis, 1 in flight', 1),
+  'get-10': asked('get from Redis, 10 in flight', 10),
+  'get-100': asked('get from Redis, 100 in flight', 100),
+  'get-1000': asked('get from Redis, 1,000 in flight', 1_000),
+  'set-100': asked('set in Redis, 100 in flight', 100, { op: 'set' }),
+  'get-32b': asked('get of 32 bytes from Redis, 100 in flight', 100, { length: 32 }),
+  'get-1k': asked('get of 1 KiB from Redis, 100 in flight', 100, { length: 1_024 }),
+  'get-10k': asked('get of 10 KiB from Redis, 100 in flight', 100, { length: 10_240 }),
+  'get-100k': asked('get of 100 KiB from Redis, 10 in flight', 10, { length: 102_400 }),
+}
