@@ -81,6 +81,34 @@ for (const [name, l1] of Object.entries({ copies: {}, 'shared objects': { shareO
       assert.equal(late, 0)
     })
 
+    const removals = {
+      'deleted by a pattern': (cache) => cache.deletePattern('hot:*'),
+      'deleted with all of a view': (cache) => cache.namespaced('hot').clear(),
+    }
+    for (const [change, remove] of Object.entries(removals)) {
+      test(`a key that L1 evicted, and was then ${change}, is gone`, async (t) => {
+        const cache = openCache(t, { l1: { maxBytes: 2 ** 20, ...l1 } })
+        await cache.set('hot:1', value())
+        await often(cache, 'hot:1')
+        const filler = Array.from({ length: 3_000 }, (_, n) => [`other-${n}`, 'x'.repeat(2_000)])
+        await cache.setMany(filler)
+        await until(() => cache.peek('hot:1') === undefined)
+        await remove(cache)
+        assert.equal(await cache.get('hot:1'), undefined)
+      })
+    }
+
+    test('after a burst at most seven hits are told that the time of a value is not over', async (t) => {
+      const cache = openCache(t, { l1 })
+      await cache.set('key', value(), { ttl: 300 })
+      const asked = Array.from({ length: 200 }, () => cache.get('key'))
+      while (cache.peek('key') !== undefined);
+      const late = await Promise.all(Array.from({ length: 20 }, () => cache.get('key')))
+      assert.deepEqual(await asked.at(-1), value())
+      assert.ok(late.filter((found) => found !== undefined).length <= 7)
+      assert.equal(late.at(-1), undefined)
+    })
+
     test('more keys than are kept are all found', async (t) => {
       const cache = openCache(t, { l1 })
       const keys = Array.from({ length: 5_000 }, (_, n) => `key-${n}`)

@@ -1,18 +1,18 @@
 'use strict'
 /**
- * The time, for hits of which reading a clock would be a third. Where they follow one on another it is read for every 64th only,
- * and in any case anew in each turn of the event loop: what is told is never older than the turn. It is the real clock, also
- * where a test runner puts another in its place: L1 knows no other.
+ * The time, for hits of which reading a clock would be a fifth. Where they follow one on another it is read for every eighth only:
+ * of a burst, and of what its turn of the event loop goes on to do, seven hits at most are told an older time. It is the real clock,
+ * also where a test runner puts another in its place: L1 knows no other.
  */
 const { performance } = require('node:perf_hooks')
 const { setImmediate } = require('node:timers')
 
 const real = performance.now.bind(performance)
 
-/** So many hits that follow one on another by less than this are a burst, of which so many are told the same. */
+/** So many reads of the clock that follow one on another by less than this are a burst; then so many hits are told the same. */
 const BURST = 8
 const CLOSE_MS = 0.02
-const HELD = 64
+const HELD = 7
 
 let last = 0
 /** Reads of the clock, one on another. */
@@ -30,7 +30,7 @@ function now() {
 
 function read() {
   const at = real()
-  close = at - last < CLOSE_MS * (close < BURST ? 1 : HELD) ? close + 1 : 0
+  close = at - last < CLOSE_MS ? close + 1 : 0
   last = at
   if (close >= BURST) hold()
   return at

@@ -52,6 +52,7 @@ class Ticket {
    */
   constructor(id, handle, finish, detail) {
     this.id = id
+    /** None while nobody has borrowed it. @type {any} */
     this.handle = handle
     this.finish = finish
     this.detail = detail
@@ -79,6 +80,8 @@ class Tickets {
   /** @type {number[]} */
   #free = []
   #pending = 0
+  /** @type {Ticket | undefined} */
+  #spare
   /** In which the native side tells what it hands over. */
   words = new Uint32Array(1 + 2 * MOST)
   /** @type {NodeJS.Timeout | undefined} */
@@ -91,25 +94,41 @@ class Tickets {
     this.#notice = notice
   }
 
-  /** The number that the next ticket will have. */
-  next() {
-    const slot = this.#free.at(-1) ?? this.#slots.length
-    return (this.#uses[slot] ?? 0) * 2 ** SLOT_BITS + slot
-  }
-
   /**
    * @param {Handle} handle
    * @param {Finish} finish
    * @param {object} [detail]
    */
   open(handle, finish, detail) {
-    const id = this.next()
-    const slot = id & SLOT_MASK
-    const ticket = new Ticket(id, handle, finish, detail)
-    if (this.#free.length > 0) this.#free.pop()
-    else this.#uses[slot] = 0
+    const slot = this.#free.pop() ?? this.#slots.length
+    const use = this.#uses[slot] ?? 0
+    const ticket = new Ticket(use * 2 ** SLOT_BITS + slot, handle, finish, detail)
+    this.#uses[slot] = use
     this.#slots[slot] = ticket
     return ticket
+  }
+
+  /**
+   * A ticket for what is probably answered at once, and then given back. It is open before its number is told to anybody: whatever is
+   * thrown meanwhile, such as where the stack ends, no other call gets the number.
+   * @param {Handle} handle
+   * @param {Finish} finish
+   */
+  borrow(handle, finish) {
+    const ticket = this.#spare
+    if (ticket === undefined) return this.open(handle, finish)
+    this.#spare = undefined
+    ticket.handle = handle
+    ticket.finish = finish
+    return ticket
+  }
+
+  /** @param {Ticket} ticket one that was borrowed, of which nobody has heard */
+  giveBack(ticket) {
+    if (this.#spare !== undefined) return this.#close(ticket)
+    // A cache that is dropped can be collected.
+    ticket.handle = undefined
+    this.#spare = ticket
   }
 
   /** @param {number} id */
@@ -206,8 +225,9 @@ class Tickets {
    * @param {import('./boundary').Completions} completions
    */
   drain(completions) {
-    const { words } = this
     const values = completions.take()
+    // Of its own: what settles runs code of others, in which the event loop may turn.
+    const words = this.words.slice(0, 1 + 2 * values.length)
     const more = words[0] === 1
     for (let index = 0; index < values.length; index++) {
       const [id, kind] = [Number(words[1 + 2 * index]), Number(words[2 + 2 * index])]

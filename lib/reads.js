@@ -48,32 +48,38 @@ function get(handle, key, opts) {
     trace.hit(handle, began, 'get', key)
     return Promise.resolve(near)
   }
-  const value = handle.hit(key, AS.decoded, handle.tickets.next())
-  const kind = Number(handle.scratch[SCRATCH.KIND])
-  if (kind >= KIND.ANSWERED) return getAsked(handle, key, began, kind, value)
+  // Who listens is told by the other way.
+  const ticket = began === 0 ? handle.tickets.borrow(handle, decodedGet) : undefined
+  const value = handle.hit(key, AS.decoded, ticket?.id ?? 0)
+  const kind = handle.scratch[SCRATCH.KIND]
+  if (ticket !== undefined) {
+    if (kind === KIND.PENDING) return getPending(handle, ticket)
+    if (kind === KIND.ANSWERED) return getAnswered(handle, ticket, value)
+    handle.tickets.giveBack(ticket)
+  }
+  if (kind === KIND.MISS) return getMissed(handle, key, AS.decoded, undefined)
   const result = handle.decodeHit(key, value)
   trace.hit(handle, began, 'get', key, result === LOST ? 'miss' : 'hit')
   return Promise.resolve(found(result))
 }
 
 /**
- * A get for which L1 has nothing, and Redis was asked, or could not be.
  * @param {Handle} handle
- * @param {string} key
- * @param {number} began
- * @param {number} kind
+ * @param {import('./completions.js').Ticket} ticket
+ */
+function getPending(handle, ticket) {
+  handle.tickets.keep(ticket, undefined, undefined)
+  handle.flush()
+  return ticket.promise
+}
+
+/**
+ * @param {Handle} handle
+ * @param {import('./completions.js').Ticket} ticket
  * @param {any} answer
  */
-function getAsked(handle, key, began, kind, answer) {
-  if (kind === KIND.MISS) return getMissed(handle, key, AS.decoded, undefined)
-  if (began !== 0) return operate(getOperation(handle, key, AS.decoded, undefined), () => answer)
-  const { tickets } = handle
-  const ticket = tickets.open(handle, decodedGet)
-  if (kind === KIND.ANSWERED) tickets.settle(ticket, answer[0], answer[1])
-  else {
-    tickets.keep(ticket, undefined, undefined)
-    handle.flush()
-  }
+function getAnswered(handle, ticket, [kind, value]) {
+  handle.tickets.settle(ticket, kind, value)
   return ticket.promise
 }
 
@@ -112,22 +118,11 @@ function getWith(handle, key, opts) {
 function getMissed(handle, key, as, call) {
   return attempt(() => {
     checkKey(key)
-    return operate(getOperation(handle, key, as, call), (own, ticket) =>
+    const finish = as === AS.decoded ? decoded : plain
+    return operate({ handle, name: 'get', key, finish, absent, ...(call && { call }) }, (own, ticket) =>
       own.get(ticket, key, as, call?.strict),
     )
   })
-}
-
-/**
- * @param {Handle} handle
- * @param {string} key
- * @param {number} as
- * @param {import('./handle.js').Call | undefined} call
- * @returns {import('./handle.js').Operation}
- */
-function getOperation(handle, key, as, call) {
-  const finish = as === AS.decoded ? decoded : plain
-  return { handle, name: 'get', key, finish, absent, ...(call && { call }) }
 }
 
 /**

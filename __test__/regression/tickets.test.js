@@ -1,11 +1,17 @@
 'use strict'
 
-// A call whose key the native side refused left an error behind for its ticket; once the ticket's number came round again, that was the
-// end of somebody else's call.
+// The number of a ticket is one call's, whatever happens to that call: else it gets the value of another one.
+//
+// - A call whose key the native side refused left an error behind for its ticket; once the number came round again, that was the
+//   end of somebody else's call.
+// - Where the stack ended between the native call and the opening of its ticket, the next call got the number, and the value.
 
 const assert = require('node:assert/strict')
+const path = require('node:path')
 const { test } = require('node:test')
 const { cacheError, openCache } = require('../support/cache.js')
+const { root, runProgram } = require('../support/child.js')
+const { startRedis } = require('../support/redis.js')
 
 /** More than a slot has numbers. */
 const CALLS = 70
@@ -28,3 +34,13 @@ for (const [name, call] of Object.entries(calls)) {
     assert.deepEqual(new Set(await Promise.all(pending)), new Set([0]))
   })
 }
+
+test('a get that fails for want of stack leaves its value to nobody', async (t) => {
+  const server = await startRedis()
+  t.after(() => server.stop())
+  const program = path.join(root, '__test__', 'fixtures', 'overflow.js')
+  const { code, stdout } = await runProgram(process.execPath, [program, server.url])
+  const { answered, wrong } = JSON.parse(stdout)
+  assert.deepEqual([code, wrong], [0, []])
+  assert.ok(answered > 0)
+})

@@ -134,7 +134,10 @@ impl Cache {
             let key: Key = Arc::from(key.as_ref());
             self.table.lock(&key).mutate(|| self.drop_from_l1(&key))
         });
-        removed.count() as u64
+        let removed = removed.count() as u64;
+        // JavaScript may hold what L1 has evicted.
+        self.tide.turn();
+        removed
     }
 
     async fn unlink_matches(

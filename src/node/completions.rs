@@ -23,12 +23,9 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 
 use super::{outcome, wake::Wake};
-use crate::{
-    cache::{
-        Cache, Outcome,
-        outcome::{Notice, Sink},
-    },
-    error::{CacheError, Code},
+use crate::cache::{
+    Cache, Outcome,
+    outcome::{Notice, Sink},
 };
 
 /// Ends that are handed over at once, and bytes of values, beyond which a queue waits for the next turn of the event loop.
@@ -169,7 +166,11 @@ impl Completions {
             .zip(words[1..].chunks_exact_mut(2))
         {
             let (ticket, kind) = match item {
-                Item::Settled(ticket, end) => (ticket, put(env, &mut values, at, end)?),
+                Item::Settled(ticket, end) => {
+                    let kind = outcome::put(env, &mut values, at, end)
+                        .or_else(|_| outcome::put(env, &mut values, at, outcome::unmade()))?;
+                    (ticket, kind)
+                }
                 Item::Noticed(kind, json) => {
                     values.set(at, json)?;
                     (0, kind as u32)
@@ -179,16 +180,6 @@ impl Completions {
         }
         Ok(values)
     }
-}
-
-/// Puts the value of an end; its kind. One that cannot be made, such as a text longer than a string can be, must not cost the
-/// others their answers.
-fn put(env: &Env, values: &mut Array<'_>, at: u32, end: Outcome) -> Result<u32> {
-    outcome::put(env, values, at, end).or_else(|_| {
-        let text = "the answer could not be turned into a JavaScript value";
-        let failed = CacheError::new(Code::Internal, text);
-        outcome::put(env, values, at, Outcome::Error(failed))
-    })
 }
 
 impl Completions {

@@ -215,7 +215,8 @@ impl Hot {
         };
         self.tell([ANSWERED]);
         let env = Env::from_raw(env);
-        outcome::pair(&env, answer).map_or(ptr::null_mut(), |pair| pair.raw())
+        let pair = outcome::pair(&env, answer).or_else(|_| outcome::pair(&env, outcome::unmade()));
+        pair.map_or(ptr::null_mut(), |pair| pair.raw())
     }
 
     /// The key with its prefix, in `buffer`; `None` if it is too long for it, no string, or not certainly well-formed:

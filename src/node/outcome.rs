@@ -10,7 +10,7 @@ use redis::Value;
 use crate::{
     cache::{As, Outcome, read::Held},
     entry::{Kind, MAX_SAFE_INTEGER, Payload},
-    error::CacheError,
+    error::{CacheError, Code},
     l2::link::server_text,
 };
 
@@ -33,6 +33,13 @@ pub fn pair(env: &Env, outcome: Outcome) -> Result<Array<'_>> {
     let kind = put(env, &mut array, 1, outcome)?;
     array.set(0, kind)?;
     Ok(array)
+}
+
+/// What stands for an outcome of which no value can be made, such as a text longer than a string can be: that must not cost
+/// others their answers.
+pub fn unmade() -> Outcome {
+    let text = "the answer could not be turned into a JavaScript value";
+    Outcome::Error(CacheError::new(Code::Internal, text))
 }
 
 fn empty(env: &Env) -> Result<Array<'_>> {
@@ -219,7 +226,7 @@ fn put_reply(env: &Env, array: &mut Array<'_>, at: u32, reply: Value, buffers: b
         }
         Value::Attribute { data, .. } => put_reply(env, array, at, *data, buffers),
         Value::ServerError(failed) => {
-            let failed = CacheError::new(crate::error::Code::RedisReply, server_text(&failed));
+            let failed = CacheError::new(Code::RedisReply, server_text(&failed));
             array.set(at, wrapped(env, &failed)?)
         }
         // Kinds of replies that this version of the library does not know.

@@ -103,11 +103,13 @@ impl Cache {
     fn forget_own(&self, key: &Key, own: &Bytes) {
         let Some(l1) = &self.l1 else { return };
         let mut locked = self.table.lock(key);
-        if l1
-            .remembered(key)
-            .is_some_and(|entry| entry.payload.data.as_ptr() == own.as_ptr())
-        {
-            locked.mutate(|| l1.take(key));
+        match l1.remembered(key) {
+            Some(entry) if entry.payload.data.as_ptr() == own.as_ptr() => {
+                locked.mutate(|| l1.take(key));
+            }
+            Some(_) => (),
+            // It may be evicted already, and in JavaScript's hands.
+            None => locked.cover(),
         }
     }
 

@@ -56,6 +56,8 @@ const ATTENTIVE_MS: u64 = 10;
 const LOOK_MS: u64 = 2;
 /// A timer that comes late by more than twice this was late because the process did not run.
 const TICK_MS: u64 = 250;
+/// A timer that is late by more than this is set anew.
+const LATE_MS: u64 = 50;
 /// How long after such a sleep replies that were there already may take to be read.
 const GRACE_MS: u64 = 100;
 /// How long `close` waits for what is in flight.
@@ -262,7 +264,8 @@ impl<'a> Serving<'a> {
             }
         }
         self.due = self.next_timer(now).max(now);
-        if self.due < self.timer_at {
+        // The timer does not count the time that a machine sleeps.
+        if self.due < self.timer_at || now > self.timer_at.saturating_add(LATE_MS) {
             let pause = Duration::from_millis(self.due - now);
             self.timer.as_mut().reset(Instant::now() + pause);
             self.timer_at = self.due;
@@ -339,7 +342,6 @@ impl<'a> Serving<'a> {
     /// Settles everything and lets go of the socket.
     async fn finish(mut self, end: End) -> End {
         self.link.port.shut();
-        self.link.port.attend(false);
         if matches!(end, End::Closed(_) | End::Memory) {
             self.wait_for_replies().await;
         }
@@ -349,6 +351,7 @@ impl<'a> Serving<'a> {
         }
         self.link.port.end_generation();
         self.settle_ready();
+        self.link.port.attend(false);
         refuse_queued(self.link, &Failure::Disconnected);
         let most = self.setting.redis.max_retries;
         for sent in self.sent.values_mut() {
