@@ -31,6 +31,8 @@ const PENDING = Symbol('pending')
 
 /** Completions that are handed over at once at most, so that a long queue does not hold up the event loop. */
 const MOST = 512
+/** After so many the event loop has a turn before the next: Node calls back up to a thousand times on end. */
+const MANY = 16
 
 const SLOT_BITS = 24
 const SLOT_MASK = 2 ** SLOT_BITS - 1
@@ -82,6 +84,9 @@ class Tickets {
   #pending = 0
   /** @type {Ticket | undefined} */
   #spare
+  /** The event loop is to have its turn, and then there is more. */
+  #resting = false
+  #more = false
   /** In which the native side tells what it hands over. */
   words = new Uint32Array(1 + 2 * MOST)
   /** @type {NodeJS.Timeout | undefined} */
@@ -221,21 +226,37 @@ class Tickets {
   }
 
   /**
-   * Hands over a batch; more than one are spread over turns of the event loop.
+   * Hands over a batch; many are spread over turns of the event loop.
    * @param {import('./boundary').Completions} completions
    */
   drain(completions) {
+    if (this.#resting) {
+      this.#more = true
+      return
+    }
     const values = completions.take()
     // Of its own: what settles runs code of others, in which the event loop may turn.
     const words = this.words.slice(0, 1 + 2 * values.length)
-    const more = words[0] === 1
     for (let index = 0; index < values.length; index++) {
       const [id, kind] = [Number(words[1 + 2 * index]), Number(words[2 + 2 * index])]
       const ticket = id === 0 ? undefined : this.find(id)
       if (ticket !== undefined) this.settle(ticket, kind, values[index])
       else if (id === 0) this.#notice(kind, String(values[index]))
     }
-    if (more) setImmediate(() => this.drain(completions))
+    if (words[0] === 1 || values.length >= MANY) this.#rest(completions, words[0] === 1)
+  }
+
+  /**
+   * @param {import('./boundary').Completions} completions
+   * @param {boolean} more
+   */
+  #rest(completions, more) {
+    this.#resting = true
+    this.#more = more
+    setImmediate(() => {
+      this.#resting = false
+      if (this.#more) this.drain(completions)
+    })
   }
 }
 
