@@ -79,6 +79,8 @@ async function main() {
     await cache.close()
     process.disconnect()
   })
+  // Whatever became of the parent, nobody is left behind.
+  process.once('disconnect', () => process.exit())
   process.send({ type: 'ready' })
 }
 
