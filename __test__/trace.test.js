@@ -311,6 +311,8 @@ describe('with Redis', () => {
     const namespace = ownNamespace()
     const [cache, other] = [await openOn(t, server, { namespace }), await openOn(t, server, { namespace })]
     await other.setMany({ a: 1, b: 2, c: 3 })
+    // Behind the news of that, which would keep the answer of a read under way out of L1.
+    await cache.ping()
     const heard = listen(t)
     await cache.get('a')
     await cache.get('a')

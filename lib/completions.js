@@ -1,15 +1,14 @@
 'use strict'
 /**
- * The tickets of one environment (a thread): an operation that the native side does not answer at once gets a number,
- * and one wake-up drains a batch of finished operations and settles their promises. Holds the event loop open while a
- * ticket is pending, and only then. It does not know what operations mean: a ticket brings its own `finish`.
+ * The tickets of one environment (a thread): an operation that the native side does not answer at once gets a number, by
+ * which its end is told (drain.js) and its promise is settled. Holds the event loop open while a ticket is pending, and only then. It does not know what operations mean: a ticket brings its own `finish`.
  *
  * A ticket's number is its slot and, above 24 bits, how often the slot was used: a completion that was already queued
  * when its caller left finds another number and is dropped.
  *
  * | from | when | to |
  * |---|---|---|
- * | open | answered at once | settled |
+ * | open | answered at once | settled; one that was borrowed is open still, for the next who borrows |
  * | open | no answer, or the lead of a flight | pending, holds the loop |
  * | pending | completion | settled |
  * | pending | lead of a flight | pending |
@@ -19,7 +18,7 @@
  * | pending | the signal aborts: anything else | abandoned: rejected, the slot waits for its completion |
  * | abandoned | completion | settled |
  */
-const { setImmediate, setInterval } = require('node:timers')
+const { setInterval } = require('node:timers')
 const { abortedBy } = require('./errors.js')
 const { onAbort } = require('./signals.js')
 
@@ -28,11 +27,6 @@ const { onAbort } = require('./signals.js')
 
 /** What `finish` returns when the ticket goes on. */
 const PENDING = Symbol('pending')
-
-/** Completions that are handed over at once at most, so that a long queue does not hold up the event loop. */
-const MOST = 512
-/** After so many the event loop has a turn before the next: Node calls back up to a thousand times on end. */
-const MANY = 16
 
 const SLOT_BITS = 24
 const SLOT_MASK = 2 ** SLOT_BITS - 1
@@ -84,20 +78,8 @@ class Tickets {
   #pending = 0
   /** @type {Ticket | undefined} */
   #spare
-  /** The event loop is to have its turn, and then there is more. */
-  #resting = false
-  #more = false
-  /** In which the native side tells what it hands over. */
-  words = new Uint32Array(1 + 2 * MOST)
   /** @type {NodeJS.Timeout | undefined} */
   #hold
-  /** @type {(kind: number, json: string) => void} */
-  #notice
-
-  /** @param {(kind: number, json: string) => void} notice */
-  constructor(notice) {
-    this.#notice = notice
-  }
 
   /**
    * @param {Handle} handle
@@ -223,40 +205,6 @@ class Tickets {
     if (!ticket.pending) return
     ticket.pending = false
     if (--this.#pending === 0) this.#hold?.unref()
-  }
-
-  /**
-   * Hands over a batch; many are spread over turns of the event loop.
-   * @param {import('./boundary').Completions} completions
-   */
-  drain(completions) {
-    if (this.#resting) {
-      this.#more = true
-      return
-    }
-    const values = completions.take()
-    // Of its own: what settles runs code of others, in which the event loop may turn.
-    const words = this.words.slice(0, 1 + 2 * values.length)
-    for (let index = 0; index < values.length; index++) {
-      const [id, kind] = [Number(words[1 + 2 * index]), Number(words[2 + 2 * index])]
-      const ticket = id === 0 ? undefined : this.find(id)
-      if (ticket !== undefined) this.settle(ticket, kind, values[index])
-      else if (id === 0) this.#notice(kind, String(values[index]))
-    }
-    if (words[0] === 1 || values.length >= MANY) this.#rest(completions, words[0] === 1)
-  }
-
-  /**
-   * @param {import('./boundary').Completions} completions
-   * @param {boolean} more
-   */
-  #rest(completions, more) {
-    this.#resting = true
-    this.#more = more
-    setImmediate(() => {
-      this.#resting = false
-      if (this.#more) this.drain(completions)
-    })
   }
 }
 

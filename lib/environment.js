@@ -4,10 +4,10 @@
  * way from a notice of the native side to the cache it is about. Made with the first cache, not at import.
  */
 const { Tickets } = require('./completions.js')
+const { Drain } = require('./drain.js')
 const { deliver } = require('./events.js')
 const { errorOf, messageOf } = require('./errors.js')
 const { Outcomes } = require('./flight.js')
-const native = require('./native.js')
 
 /** @typedef {import('./handle.js').Shared} Shared */
 /** @typedef {import('./flight.js').Flight} Flight */
@@ -18,11 +18,8 @@ const native = require('./native.js')
 
 const NOTICE = { EVENT: 0, LOG: 1, ASK: 2 }
 
-/** What async_hooks sees of the wake-ups: as Node's own handles do, it says that it keeps no process alive. */
-const RESOURCE = { hasRef: () => false }
-
 class Environment {
-  tickets = new Tickets((kind, json) => this.#notice(kind, json))
+  tickets = new Tickets()
   /** @type {Map<number, Flight>} whose factory runs in this thread */
   flights = new Map()
   outcomes = new Outcomes()
@@ -35,12 +32,8 @@ class Environment {
   /** @type {Map<number, WeakRef<Shared>>} weak, so that a cache that is dropped without `close` can be collected */
   #caches = new Map()
   #collected = new FinalizationRegistry((/** @type {number} */ id) => this.#caches.delete(id))
-  /** @type {import('./boundary').Completions} */
-  completions = new native.Completions(
-    () => this.tickets.drain(this.completions),
-    RESOURCE,
-    this.tickets.words,
-  )
+  /** The completion queue. */
+  completions = new Drain(this.tickets, (kind, json) => this.#notice(kind, json)).completions
 
   /** @param {Shared} shared */
   register(shared) {

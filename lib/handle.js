@@ -8,8 +8,8 @@ const { PENDING } = require('./completions.js')
 const { environmentOf } = require('./environment.js')
 const { abortedBy, closedError, errorFrom, errorOf, messageOf } = require('./errors.js')
 const { deliver } = require('./events.js')
-const { KIND } = require('./kinds.js')
-const { Near, SCRATCH, freeze, memoryOf } = require('./near.js')
+const { KIND, SCRATCH } = require('./kinds.js')
+const { Near, freeze, memoryOf } = require('./near.js')
 const native = require('./native.js')
 const trace = require('./trace.js')
 
@@ -261,7 +261,7 @@ function guarded(call) {
   }
 }
 
-/** @param {Operation} operation */
+/** @param {Pick<Operation, 'handle' | 'call'>} operation */
 function isStrict({ handle, call }) {
   return call?.strict ?? handle.shared.config['strict'] === true
 }
@@ -291,5 +291,6 @@ exports.Handle = Handle
 exports.LOST = LOST
 exports.PENDING = PENDING
 exports.attempt = attempt
+exports.isStrict = isStrict
 exports.operate = operate
 exports.operateMany = operateMany

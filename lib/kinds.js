@@ -40,4 +40,8 @@ const KIND = Object.freeze({
   ANSWERED: 253,
 })
 
+/** What the hit function writes to its scratch array, beside the kind: see src/node/hot.rs. */
+const SCRATCH = Object.freeze({ KIND: 0, SPENT: 1, MS: 2, SLOT: 3, GENERATION: 4, TIDE: 5, LENGTH: 6 })
+
 exports.KIND = KIND
+exports.SCRATCH = SCRATCH

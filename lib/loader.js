@@ -5,9 +5,8 @@
 const { OPTIONS, readCall } = require('./calls.js')
 const { expected, isObject } = require('./checks.js')
 const { LOST, attempt } = require('./handle.js')
-const { KIND } = require('./kinds.js')
+const { KIND, SCRATCH } = require('./kinds.js')
 const { loadOf, renewalOf, startLoad, thousandths } = require('./load.js')
-const { SCRATCH } = require('./near.js')
 const { AS } = require('./reads.js')
 const trace = require('./trace.js')
 

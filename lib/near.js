@@ -10,7 +10,7 @@
  * allows no such memory nothing is kept, and the results are the same.
  */
 const { now } = require('./clock.js')
-const { KIND } = require('./kinds.js')
+const { KIND, SCRATCH } = require('./kinds.js')
 const native = require('./native.js')
 
 /** Entries and characters kept; beyond it the oldest goes. */
@@ -23,9 +23,6 @@ const DEEPEST = 32
 const USES = 64
 /** Of so many hits of late the slots are known: only a second one is kept, so that a walk over many keys costs nothing. */
 const RECENT = 2_048
-
-/** What the hit function writes to its scratch array. */
-const SCRATCH = { KIND: 0, SPENT: 1, MS: 2, SLOT: 3, GENERATION: 4, TIDE: 5, LENGTH: 6 }
 
 /** @typedef {{ words: Uint32Array, hits: Float64Array }} Memory */
 /**
@@ -72,7 +69,7 @@ class Near {
     const entry = this.#entries.get(key)
     if (entry === undefined || !this.#holds(entry)) return undefined
     this.#hits[0] = Number(this.#hits[0]) + 1
-    return entry.isShared ? entry.value : copyOf(entry.value)
+    return handedOut(entry)
   }
 
   /** @param {Entry} entry */
@@ -96,26 +93,16 @@ class Near {
     const known = this.#entries.get(key)
     if (known !== undefined) {
       // No key of the slot was changed since: it is the same text, of which only the proof is renewed.
-      if (known.generation === scratch[SCRATCH.GENERATION]) return this.#renew(known, scratch)
+      if (known.generation === scratch[SCRATCH.GENERATION]) {
+        prove(known, scratch)
+        return handedOut(known)
+      }
       this.#drop(key, known)
     }
     const value = scratch[SCRATCH.KIND] === KIND.TEXT ? text : JSON.parse(text)
-    const isShared = typeof value !== 'object' || value === null || this.#shares
-    if (isShared && this.#shares) freeze(value)
+    if (this.#shares) freeze(value)
     if (!this.#admits(scratch, text) || !isShallow(value, DEEPEST)) return value
-    this.#keep(key, value, isShared, text.length, scratch)
-    return isShared ? value : copyOf(value)
-  }
-
-  /**
-   * @param {Entry} entry
-   * @param {Uint32Array} scratch
-   */
-  #renew(entry, scratch) {
-    entry.tide = Number(scratch[SCRATCH.TIDE])
-    entry.until = now() + Number(scratch[SCRATCH.MS])
-    entry.uses = USES
-    return entry.isShared ? entry.value : copyOf(entry.value)
+    return handedOut(this.#keep(key, value, text.length, scratch))
   }
 
   /**
@@ -139,20 +126,21 @@ class Near {
   /**
    * @param {string} key
    * @param {unknown} value
-   * @param {boolean} isShared
    * @param {number} length
    * @param {Uint32Array} scratch
    */
-  #keep(key, value, isShared, length, scratch) {
+  #keep(key, value, length, scratch) {
+    const isShared = typeof value !== 'object' || this.#shares
     const [slot, generation] = [Number(scratch[SCRATCH.SLOT]), Number(scratch[SCRATCH.GENERATION])]
     const entry = { value, isShared, length, slot, generation, tide: 0, until: 0, uses: 0 }
-    this.#renew(entry, scratch)
+    prove(entry, scratch)
     this.#entries.set(key, entry)
     this.#text += length
     for (const [oldest, other] of this.#entries) {
       if (this.#entries.size <= MOST_ENTRIES && this.#text <= MOST_TEXT) break
       this.#drop(oldest, other)
     }
+    return entry
   }
 
   /**
@@ -163,6 +151,22 @@ class Near {
     this.#entries.delete(key)
     this.#text -= entry.length
   }
+}
+
+/**
+ * From now on the entry is what L1 would answer.
+ * @param {Entry} entry
+ * @param {Uint32Array} scratch
+ */
+function prove(entry, scratch) {
+  entry.tide = Number(scratch[SCRATCH.TIDE])
+  entry.until = now() + Number(scratch[SCRATCH.MS])
+  entry.uses = USES
+}
+
+/** @param {Entry} entry */
+function handedOut({ value, isShared }) {
+  return isShared ? value : copyOf(value)
 }
 
 /**
@@ -212,6 +216,5 @@ function freeze(node) {
 }
 
 exports.Near = Near
-exports.SCRATCH = SCRATCH
 exports.freeze = freeze
 exports.memoryOf = memoryOf

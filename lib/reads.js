@@ -2,9 +2,8 @@
 /** Reading: hits at once, everything else by ticket. */
 const { OPTIONS, checkKey, checkKeys, readCall } = require('./calls.js')
 const { errorOf } = require('./errors.js')
-const { LOST, attempt, operate } = require('./handle.js')
-const { KIND } = require('./kinds.js')
-const { SCRATCH } = require('./near.js')
+const { LOST, attempt, isStrict, operate } = require('./handle.js')
+const { KIND, SCRATCH } = require('./kinds.js')
 const trace = require('./trace.js')
 
 /** @typedef {import('./handle.js').Handle} Handle */
@@ -86,7 +85,7 @@ function getAnswered(handle, ticket, [kind, value]) {
 /** @type {Finish} */
 function decodedGet({ handle }, kind, value) {
   if (kind !== KIND.ERROR) return found(handle.decode(kind, value))
-  if (value.code === 'ERR_CACHE_CLOSED' && handle.shared.config['strict'] !== true) return undefined
+  if (value.code === 'ERR_CACHE_CLOSED' && !isStrict({ handle })) return undefined
   throw errorOf(value)
 }
 

@@ -185,13 +185,12 @@ impl Hot {
             2 => Kind::Bytes,
             _ => entry.payload.kind,
         };
-        let (Proof { slot, .. }, near_ms) = (proof, near_ms(&entry, proof, until - now));
         #[expect(clippy::cast_possible_truncation, reason = "there are few slots")]
         self.tell([
             kind as u32,
             spent,
-            near_ms,
-            slot as u32,
+            near_ms(&entry, proof, until - now),
+            proof.slot as u32,
             proof.generation,
             proof.tide,
         ]);
@@ -202,10 +201,12 @@ impl Hot {
     /// Asks Redis for what is not in L1, for a ticket. A key that has to wait its turn, or is none that a caller may name, is the
     /// business of the operation that follows a miss.
     fn ask(&self, env: sys::napi_env, key: &[u8], form: u32, ticket: u32) -> sys::napi_value {
-        let own = key.get(self.prefix.len()) == Some(&b'~');
+        self.tell([MISS]);
+        if ticket == 0 || key.get(self.prefix.len()) == Some(&b'~') {
+            return ptr::null_mut();
+        }
         let key: Key = key.into();
-        if ticket == 0 || own || self.cache.defers(std::slice::from_ref(&key)) {
-            self.tell([MISS]);
+        if self.cache.defers(std::slice::from_ref(&key)) {
             return ptr::null_mut();
         }
         let waiter = Waiter::new(Arc::clone(&self.sink), ticket, As::from(form));

@@ -12,7 +12,7 @@ pub use super::labels::{
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::{
-    Arc, Weak,
+    Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -79,7 +79,7 @@ impl Deref for Padded {
 #[derive(Debug, Default)]
 pub struct Hits {
     native: Padded,
-    near: Mutex<Vec<Weak<AtomicU64>>>,
+    near: Mutex<Vec<Arc<AtomicU64>>>,
 }
 
 impl Hits {
@@ -88,22 +88,21 @@ impl Hits {
         self.native.fetch_add(1, Relaxed);
     }
 
-    /// Counts in `cell`, as the bits of a double, as long as somebody holds it.
+    /// Counts what is in `cell` too, as the bits of a double, until it is given up.
     pub fn count_in(&self, cell: &Arc<AtomicU64>) {
-        self.near.lock().push(Arc::downgrade(cell));
+        self.near.lock().push(Arc::clone(cell));
     }
 
     /// Nothing more will be counted in `cell`.
     pub fn give_up(&self, cell: &Arc<AtomicU64>) {
         let mut near = self.near.lock();
         self.native.fetch_add(counted(cell), Relaxed);
-        near.retain(|other| other.as_ptr() != Arc::as_ptr(cell));
+        near.retain(|other| !Arc::ptr_eq(other, cell));
     }
 
     fn read(&self) -> u64 {
         let near = self.near.lock();
-        let cells = near.iter().filter_map(Weak::upgrade);
-        load(&self.native) + cells.map(|cell| counted(&cell)).sum::<u64>()
+        load(&self.native) + near.iter().map(|cell| counted(cell)).sum::<u64>()
     }
 }
 
