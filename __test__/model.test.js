@@ -20,8 +20,8 @@ const SEQUENCES = Number(process.env.MODEL_SEQUENCES ?? 10_000)
 const BATCH = 200
 /** How long a sequence may be made smaller. */
 const SHRINK_MS = 60_000
-/** What is enough to catch a model that is wrong; so few need no slow clock. */
-const FEW = 100
+/** What is enough to catch a model that is wrong: a hundred miss one in thirty times. So few need no slow clock. */
+const FEW = 500
 const FEW_TICK_MS = 150
 /** Each operation takes part so often among 10,000 sequences, at least. */
 const LEAST_OF_EACH = 200
