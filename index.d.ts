@@ -82,6 +82,8 @@ export interface L2Options {
   /** `plain` writes exactly what JSON.stringify does, for keys that other programs read. */
   format?: 'envelope' | 'plain'
   maxValueBytes?: number
+  /** Compress (LZ4) what is larger than `above` bytes; `true`: than 1,024. */
+  compress?: boolean | { above?: number }
   /** The deadline of an operation. */
   timeout?: Ms
   /** How long getOrSet waits for Redis when it can make the value. */

@@ -121,7 +121,7 @@ describe('options of the cache', () => {
     const all = {
       name: 'main', namespace: 'app', memoryMode: false, strict: true, jitter: 0, invalidation: 'off', logKeys: true,
       l1: { ttl: 1000, maxBytes: 1, maxEntries: 2, shareObjects: true, plainTtl: 5 },
-      l2: { ttl: null, format: 'envelope', maxValueBytes: 2 ** 20, timeout: 500, softTimeout: 'auto' },
+      l2: { ttl: null, format: 'envelope', maxValueBytes: 2 ** 20, compress: false, timeout: 500, softTimeout: 'auto' },
       loader: { ttl: 5, l1Ttl: 6, staleFor: 0, jitter: 1, factoryTimeout: false, strict: false },
       health: { interval: 0, timeout: 5 },
       breaker: { window: 1, minCalls: 2, failureRate: 0.5, slowRate: 1, openFor: 3, maxOpenFor: 4, probes: 5 },
@@ -150,6 +150,7 @@ describe('options of the cache', () => {
     assert.deepEqual(config({ codec }), { codec: true })
     refuses({ codec: { encode: codec.encode } }, /encode and decode/)
     refuses({ codec, l2: { format: 'plain' } }, /got both/)
+    refuses({ l2: { format: 'plain', compress: true } }, /got both/)
     refuses({ loader: { staleFor: 5 }, l2: { format: 'plain' } }, /loader.staleFor/)
   })
 
@@ -176,6 +177,8 @@ describe('options of the cache', () => {
       refuses({ l1: { ttl } }, /^Expected `l1.ttl` to be a positive number of milliseconds, got /)
     }
     refuses({ l2: { ttl: -1 } }, 'Expected `l2.ttl` to be a positive number of milliseconds or null, got -1')
+    refuses({ l2: { compress: 'zstd' } }, 'Expected `l2.compress` to be a boolean or an object, got "zstd"')
+    refuses({ l2: { compress: { above: 0 } } }, /`l2.compress.above` to be a positive integer/)
     refuses({ l2: { format: 'json' } }, 'Expected `l2.format` to be "envelope" or "plain", got "json"')
     refuses({ l2: { softTimeout: true } }, /or "auto" or false, got true/)
     refuses({ jitter: 1.5 }, /a number from 0 to 1, got 1.5/)

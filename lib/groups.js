@@ -1,6 +1,6 @@
 'use strict'
 /** What the groups of options may hold: the tables by which options.js and calls.js check. */
-const { check, checks, duration, expected, oneOf, readOptions } = require('./checks.js')
+const { check, checks, duration, expected, isObject, oneOf, readOptions } = require('./checks.js')
 
 /** @typedef {import('./checks.js').Check} Check */
 /** @typedef {import('./checks.js').Table} Table */
@@ -29,6 +29,7 @@ const L2 = {
     'a positive integer, at most 512 MiB',
     (value) => Number.isInteger(value) && value > 0 && value <= 2 ** 29,
   ),
+  compress,
   timeout: duration(),
   softTimeout: duration({ or: ['auto', false] }),
 }
@@ -71,6 +72,13 @@ const QUOTA = {
     (value) => value === 'server' || (Number.isSafeInteger(value) && value > 0),
   ),
   warnAt: shares,
+}
+
+/** @type {Check} */
+function compress(value, path) {
+  if (typeof value === 'boolean') return value
+  if (!isObject(value)) throw expected(path, 'a boolean or an object', value)
+  return readOptions(value, path, { above: checks.count })
 }
 
 /** @type {Check} */

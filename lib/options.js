@@ -125,6 +125,8 @@ function refuseContradictions(config) {
     throw refused('Expected `namespace` to be absent beside `redis.keyPrefix`, got both')
   if (config['l2']?.format !== 'plain') return
   if (config['codec']) throw refused('Expected `codec` to be absent with `l2.format: "plain"`, got both')
+  if (config['l2'].compress)
+    throw refused('Expected `l2.compress` to be absent with `l2.format: "plain"`, got both')
   for (const name of ['staleFor', 'tags'])
     if (config['loader']?.[name])
       throw refused(`Expected \`loader.${name}\` to be absent with \`l2.format: "plain"\`, got both`)

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use evenkeel::entry::{
     Kind, Left, Life, Payload,
+    packed::Sizes,
     wire::{Context, Decoded, HEADER, PREFIX, Stamp, Stored, decode, encode, is_tagged, peek_life},
 };
 use libfuzzer_sys::fuzz_target;
@@ -13,11 +14,18 @@ use libfuzzer_sys::fuzz_target;
 const NOW: u64 = 1_800_000_000_000;
 const KEY: &[u8] = b"k";
 const CHECKSUM: usize = 16;
+/// What is unpacked at most.
+const MOST: usize = 1 << 20;
+const PACKED: u8 = 0x80;
 
 const CONTEXT: Context = Context {
     key: KEY,
     unix_ms: NOW,
     epoch: 0,
+    sizes: Sizes {
+        above: None,
+        most: MOST,
+    },
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -44,7 +52,7 @@ fuzz_target!(|data: &[u8]| {
 fn check(data: &[u8], decoded: &Decoded) {
     match decoded {
         Decoded::Fresh(stored) => {
-            assert!(data.ends_with(&stored.payload.data));
+            assert!(is_packed(data) || data.ends_with(&stored.payload.data));
             assert_eq!(peek_life(data, NOW), Some(stored.left));
             assert_ne!(stored.left, Left::Ms(0));
             tags_are_within(data, stored);
@@ -61,8 +69,16 @@ fn check(data: &[u8], decoded: &Decoded) {
 
 fn tags_are_within(data: &[u8], stored: &Stored) {
     let size: usize = stored.stamps.iter().map(|stamp| stamp.name.len() + 9).sum();
-    assert!(HEADER + size + stored.payload.data.len() <= data.len());
+    if is_packed(data) {
+        assert!(stored.payload.data.len() <= MOST);
+    } else {
+        assert!(HEADER + size + stored.payload.data.len() <= data.len());
+    }
     assert_eq!(is_tagged(data), data[3] & 0x40 != 0);
+}
+
+fn is_packed(data: &[u8]) -> bool {
+    data[3] & PACKED != 0
 }
 
 /// As docs/wire.md has it: over form, key and everything behind the header.
@@ -91,6 +107,10 @@ fn there_and_back(data: &[u8]) {
     };
     let context = Context {
         epoch: u64::from(*stale),
+        sizes: Sizes {
+            above: (*stale % 2 == 1).then_some(usize::from(*ttl)),
+            most: MOST,
+        },
         ..CONTEXT
     };
     let stamps: Vec<Stamp> = rest

@@ -169,17 +169,22 @@ impl Cache {
     }
 
     fn decode(&self, key: &Key, data: Bytes) -> Decoded {
-        let context = Context {
-            key,
-            unix_ms: clock::unix(),
-            epoch: self.epoch(key),
-        };
-        let decoded = wire::decode(context, data, self.config.codec);
+        let decoded = wire::decode(self.context(key), data, self.config.codec);
         let is_distrusted = |link: Chosen<'_>| link.distrust_bare.load(SeqCst);
         if matches!(decoded, Decoded::Bare(_)) && self.link_of(key).is_some_and(is_distrusted) {
             return Decoded::Gone;
         }
         decoded
+    }
+
+    /// With what an entry is written and read now.
+    pub(super) fn context<'a>(&self, key: &'a [u8]) -> Context<'a> {
+        Context {
+            key,
+            unix_ms: clock::unix(),
+            epoch: self.epoch(key),
+            sizes: self.config.l2.sizes(),
+        }
     }
 
     /// The epoch that an entry in Redis must carry.

@@ -14,7 +14,7 @@ use crate::{
     config::Format,
     entry::{
         Entry, Extra, Life, Payload,
-        wire::{self, Context, Stamp},
+        wire::{self, Stamp},
     },
     error::{CacheError, Code},
     generations::Locked,
@@ -369,17 +369,8 @@ impl Cache {
         if bare {
             return commands::set(key, &write.payload.data, expire, only_if);
         }
-        let context = Context {
-            key,
-            unix_ms: clock::unix(),
-            epoch: self.epoch(write.key),
-        };
-        commands::set(
-            key,
-            &wire::encode(context, &write.payload, lives.l2, stamps),
-            expire,
-            only_if,
-        )
+        let entry = wire::encode(self.context(key), &write.payload, lives.l2, stamps);
+        commands::set(key, &entry, expire, only_if)
     }
 
     pub(super) fn too_large(&self, key: &Key, payload: &Payload) -> CacheError {

@@ -18,7 +18,7 @@ pub use self::{
     guards::{Breaker, Connections, Health, Quota, Window},
     redis::{Endpoint, Family, Redis, Sentinels, Tls, Topology},
     secret::Secret,
-    tiers::{Format, L1, L2, Loader, SoftTimeout},
+    tiers::{Compress, Format, L1, L2, Loader, SoftTimeout},
 };
 use self::{millis::switch, redis_options::RedisOptions};
 use crate::error::{CacheError, Code};

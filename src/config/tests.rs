@@ -82,7 +82,7 @@ fn defaults_are_those_of_the_contract() {
             "enableReadyCheck": true, "connectionName": null, "keyPrefix": null, "family": 0, "maxConnections": 1,
         },
         "l1": { "ttl": 60_000, "maxBytes": null, "maxEntries": null, "shareObjects": false, "plainTtl": 5_000 },
-        "l2": { "ttl": 300_000, "format": "envelope", "maxValueBytes": 1_048_576, "timeout": 500, "softTimeout": "auto" },
+        "l2": { "ttl": 300_000, "format": "envelope", "maxValueBytes": 1_048_576, "compress": false, "timeout": 500, "softTimeout": "auto" },
         "loader": { "factoryTimeout": 30_000, "retryAfter": 30_000, "lock": false, "fresh": false },
         "health": { "interval": 30_000, "timeout": 2_000 },
         "breaker": {
@@ -99,7 +99,9 @@ fn every_option_arrives() {
     let config = config(&json!({
         "name": "main", "namespace": "app", "memoryMode": true, "strict": true, "jitter": 0, "invalidation": "off",
         "l1": { "ttl": 1, "maxBytes": 2, "maxEntries": 3, "shareObjects": true, "plainTtl": 4 },
-        "l2": { "ttl": null, "format": "plain", "maxValueBytes": 5, "timeout": 6, "softTimeout": 7 },
+        "l2": {
+            "ttl": null, "format": "plain", "maxValueBytes": 5, "compress": { "above": 13 }, "timeout": 6, "softTimeout": 7,
+        },
         "loader": { "ttl": null, "l1Ttl": 8, "staleFor": 9, "jitter": 0.5, "strict": true, "factoryTimeout": false },
         "health": { "interval": 0, "timeout": 10 },
         "breaker": { "minCalls": 11 },

@@ -5,12 +5,15 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::Value;
 
-use crate::clock;
+use crate::{clock, entry::packed::Sizes};
 
 use super::{
     memory,
-    millis::{always, given, or_off},
+    millis::{always, given, or_off, switch},
 };
+
+/// The most that is unpacked of an entry from Redis, unless `l2.maxValueBytes` is more.
+const MOST_UNPACKED: usize = 16 << 20;
 
 /// The tier in process memory.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -98,6 +101,9 @@ pub struct L2 {
     pub format: Format,
     /// The size above which a value is not written to Redis.
     pub max_value_bytes: usize,
+    /// Which values are compressed; `None`: none are.
+    #[serde(with = "switch")]
+    pub compress: Option<Compress>,
     /// The deadline of one operation, from call to answer.
     #[serde(with = "always")]
     pub timeout: Duration,
@@ -105,7 +111,30 @@ pub struct L2 {
     pub soft_timeout: SoftTimeout,
 }
 
+/// Which values are compressed on their way to Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Compress {
+    /// Those of more bytes.
+    pub above: usize,
+}
+
+impl Default for Compress {
+    fn default() -> Self {
+        Self { above: 1_024 }
+    }
+}
+
 impl L2 {
+    /// What is compressed and unpacked: whatever this cache writes, it reads what others have compressed.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            above: self.compress.map(|compress| compress.above),
+            most: self.max_value_bytes.max(MOST_UNPACKED),
+        }
+    }
+
     /// The deadline of one operation in ms.
     #[must_use]
     pub fn timeout_ms(&self) -> u64 {
@@ -119,6 +148,7 @@ impl Default for L2 {
             ttl_ms: Some(300_000),
             format: Format::default(),
             max_value_bytes: 1 << 20,
+            compress: None,
             timeout: Duration::from_millis(500),
             soft_timeout: SoftTimeout::default(),
         }

@@ -1,6 +1,7 @@
 //! What is cached: a payload of one kind and how long it lives. Owns the payload kinds, shared with `lib/codec.js`,
-//! and the entry as L1 holds it; `wire` owns its form in Redis.
+//! and the entry as L1 holds it; `wire` owns its form in Redis, `packed` that of compressed payloads.
 
+pub mod packed;
 pub mod wire;
 
 use bytes::Bytes;

@@ -3,7 +3,11 @@
 
 use bytes::Bytes;
 
-use super::{Kind, Left, Life, Payload, is_safe_integer, thousandths};
+use super::{
+    Kind, Left, Life, Payload, is_safe_integer,
+    packed::{Refusal, Sizes, pack, unpack},
+    thousandths,
+};
 
 /// Two bytes that no JSON, no UTF-8 text and no digits begin with.
 pub const MAGIC: [u8; 2] = [0xF5, 0xEC];
@@ -11,6 +15,7 @@ const VERSION: u8 = 1;
 const FLAG_STALE: u8 = 0x10;
 const FLAG_EPOCH: u8 = 0x20;
 const FLAG_TAGS: u8 = 0x40;
+const FLAG_PACKED: u8 = 0x80;
 const KIND_MASK: u8 = 0x0F;
 const CREATED: usize = 4;
 const CHECKSUM: usize = 16;
@@ -69,7 +74,7 @@ pub enum Decoded {
     Bare(Payload),
     /// An entry past its life, or made under another epoch: a miss that may be overwritten.
     Gone,
-    /// An envelope of a version we do not know: a miss that must be left alone.
+    /// An envelope of a version we do not know, or larger than we unpack: a miss that must be left alone.
     Foreign,
     /// One of our own envelopes, damaged or under another key: a miss to be removed.
     Corrupt,
@@ -84,6 +89,8 @@ pub struct Context<'a> {
     pub unix_ms: u64,
     /// The namespace's epoch, 0 for none.
     pub epoch: u64,
+    /// What is compressed, and what is unpacked.
+    pub sizes: Sizes,
 }
 
 /// The bytes of an entry with its envelope.
@@ -103,14 +110,19 @@ pub fn encode(context: Context<'_>, payload: &Payload, life: Life, stamps: &[Sta
         flags |= FLAG_TAGS;
         put_tags(&mut extra, stamps);
     }
+    let packed = pack(&payload.data, context.sizes.above);
+    if packed.is_some() {
+        flags |= FLAG_PACKED;
+    }
+    let body = packed.as_deref().unwrap_or(&payload.data);
     let form = payload.kind as u8 | flags;
-    let mut out = Vec::with_capacity(HEADER + extra.len() + payload.data.len());
+    let mut out = Vec::with_capacity(HEADER + extra.len() + body.len());
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[VERSION, form]);
     out.extend_from_slice(&life_patch(context.unix_ms, life.ttl_ms));
     out.extend_from_slice(&[0; HEADER - CHECKSUM]);
     out.extend_from_slice(&extra);
-    out.extend_from_slice(&payload.data);
+    out.extend_from_slice(body);
     let sum = checksum(form, context.key, &out[HEADER..]).to_le_bytes();
     out[CHECKSUM..HEADER].copy_from_slice(&sum);
     out
@@ -171,9 +183,10 @@ fn read_envelope(context: Context<'_>, data: &Bytes) -> Option<Decoded> {
     if epoch != context.epoch {
         return Some(Decoded::Gone);
     }
+    let body = data.get(at..).map(|_| data.slice(at..))?;
     let age_ms = context.unix_ms.saturating_sub(get_u48(&header[CREATED..]));
-    let stored = Stored {
-        payload: Payload::new(kind, data.get(at..).map(|_| data.slice(at..))?),
+    let mut stored = Stored {
+        payload: Payload::new(kind, body),
         age_ms,
         left: life_left(header, context.unix_ms),
         past_ms: age_ms.saturating_sub(match get_u48(&header[CREATED + 6..]) {
@@ -183,8 +196,17 @@ fn read_envelope(context: Context<'_>, data: &Bytes) -> Option<Decoded> {
         stale_ms,
         stamps,
     };
+    if stored.left == Left::Ms(0) && stored.past_ms >= stale_ms {
+        return Some(Decoded::Gone);
+    }
+    if form & FLAG_PACKED != 0 {
+        stored.payload.data = match unpack(&stored.payload.data, context.sizes.most) {
+            Ok(payload) => payload,
+            Err(Refusal::TooLarge) => return Some(Decoded::Foreign),
+            Err(Refusal::Damaged) => return None,
+        };
+    }
     Some(match stored.left {
-        Left::Ms(0) if stored.past_ms >= stale_ms => Decoded::Gone,
         Left::Ms(0) => Decoded::Stale(stored),
         Left::Ms(_) | Left::Forever => Decoded::Fresh(stored),
     })
@@ -279,11 +301,28 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000_000;
 
+    const SIZES: Sizes = Sizes {
+        above: None,
+        most: 1 << 20,
+    };
+
     fn context(key: &[u8]) -> Context<'_> {
         Context {
             key,
             unix_ms: NOW,
             epoch: 0,
+            sizes: SIZES,
+        }
+    }
+
+    fn packing(key: &[u8]) -> Context<'_> {
+        let sizes = Sizes {
+            above: Some(0),
+            ..SIZES
+        };
+        Context {
+            sizes,
+            ..context(key)
         }
     }
 
@@ -337,6 +376,18 @@ mod tests {
     }
 
     #[test]
+    fn the_packed_vector_of_the_documentation_is_read() {
+        let vector = "f5ec018200505c18a301e093040000008379cb6c640000001f7801004a60787878787878";
+        assert!(include_str!("../../docs/wire.md").contains(vector));
+        let byte = |at| u8::from_str_radix(&vector[at..at + 2], 16).unwrap();
+        let data: Vec<u8> = (0..vector.len()).step_by(2).map(byte).collect();
+        let Decoded::Fresh(stored) = decode(context(b"app:long"), data.into(), false) else {
+            panic!("not fresh");
+        };
+        assert_eq!(stored.payload, Payload::new(Kind::Text, vec![b'x'; 100]));
+    }
+
+    #[test]
     fn what_was_written_is_read() {
         for kind in 1..=5 {
             let payload = Payload::new(Kind::from_u8(kind).unwrap(), &b"payload"[..]);
@@ -363,6 +414,54 @@ mod tests {
     }
 
     #[test]
+    fn a_packed_entry_is_read_by_all_and_left_alone_where_it_is_too_large() {
+        let payload = Payload::new(Kind::Text, vec![b'x'; 9_000]);
+        let life = Life {
+            ttl_ms: Some(1_000),
+            stale_ms: 9,
+        };
+        let data = Bytes::from(encode(packing(b"k"), &payload, life, &tags()));
+        assert!(data.len() < 200);
+        let Decoded::Fresh(stored) = decode(context(b"k"), data.clone(), false) else {
+            panic!("not fresh");
+        };
+        assert_eq!((stored.payload, stored.stamps), (payload, tags()));
+        let sizes = Sizes {
+            above: None,
+            most: 8_999,
+        };
+        let small = Context {
+            sizes,
+            ..context(b"k")
+        };
+        assert_eq!(decode(small, data, false), Decoded::Foreign);
+    }
+
+    #[test]
+    fn a_packed_entry_that_is_none_is_corrupt() {
+        let payload = Payload::new(Kind::Text, &b"no block"[..]);
+        let life = Life {
+            ttl_ms: None,
+            stale_ms: 0,
+        };
+        let mut data = encode(context(b"k"), &payload, life, &[]);
+        data[3] |= FLAG_PACKED;
+        let sum = checksum(data[3], b"k", &data[HEADER..]).to_le_bytes();
+        data[CHECKSUM..HEADER].copy_from_slice(&sum);
+        // Its first bytes are a size that nobody unpacks.
+        let read = |most| {
+            let sizes = Sizes { above: None, most };
+            let at = Context {
+                sizes,
+                ..context(b"k")
+            };
+            decode(at, data.clone().into(), false)
+        };
+        assert_eq!(read(1 << 20), Decoded::Foreign);
+        assert_eq!(read(usize::MAX), Decoded::Corrupt);
+    }
+
+    #[test]
     fn an_entry_ends_with_its_life_and_with_its_epoch() {
         let payload = Payload::new(Kind::Json, &b"1"[..]);
         let life = Life {
@@ -375,6 +474,7 @@ mod tests {
                 key: b"k",
                 unix_ms,
                 epoch,
+                sizes: SIZES,
             };
             decode(context, data.clone(), false)
         };
