@@ -83,18 +83,37 @@ impl Outcome {
                 .map(|payload| payload.data.len())
                 .sum(),
             Self::Lead(_, held) => held.as_ref().map_or(0, |held| held.payload.data.len()),
-            Self::Reply(redis::Value::BulkString(data), _) => data.len(),
+            Self::Reply(reply, _) => reply_bytes(reply),
+            Self::Replies(replies, _) => replies.iter().flatten().map(reply_bytes).sum(),
             Self::Undefined
             | Self::Null
             | Self::Bool(_)
             | Self::Number(_)
             | Self::FactoryFailed(..)
             | Self::Locked(..)
-            | Self::Reply(..)
-            | Self::Replies(..)
             | Self::Page(..)
             | Self::Error(_) => 0,
         }
+    }
+}
+
+/// About how many bytes of text and data a reply has.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library's kinds of replies may grow"
+)]
+fn reply_bytes(reply: &redis::Value) -> usize {
+    match reply {
+        redis::Value::BulkString(data) => data.len(),
+        redis::Value::SimpleString(text) | redis::Value::VerbatimString { text, .. } => text.len(),
+        redis::Value::Array(list) | redis::Value::Set(list) => list.iter().map(reply_bytes).sum(),
+        redis::Value::Map(pairs) => {
+            let pairs = pairs.iter();
+            pairs
+                .map(|(key, value)| reply_bytes(key) + reply_bytes(value))
+                .sum()
+        }
+        _ => 0,
     }
 }
 
@@ -208,5 +227,22 @@ impl Drop for Waiter {
             let error = CacheError::new(Code::Internal, "an operation was dropped before it ended");
             sink.settle(self.ticket, Outcome::Error(error));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_a_pipeline_are_those_of_all_its_replies() {
+        let text = || Value::BulkString(vec![0; 10]);
+        let nested = Value::Array(vec![text(), Value::Array(vec![text(), Value::Int(1)])]);
+        let pairs = Value::Map(vec![(Value::SimpleString("four".into()), text())]);
+        let failed = Err(CacheError::new(Code::RedisReply, "no"));
+        let replies = vec![Ok(text()), Ok(nested), Ok(pairs), failed, Ok(Value::Nil)];
+        assert_eq!(Outcome::Replies(replies, false).bytes(), 44);
     }
 }
