@@ -1,6 +1,6 @@
 'use strict'
 
-// A run as a picture: a panel for each work, in it a bar for each contender, as long as its figure.
+// Figures as a picture: panels below each other, in each a bar for each contender, as long as its figure.
 
 const WIDTH = 860
 const LABEL = 230
@@ -9,6 +9,7 @@ const PANEL_GAP = 30
 const COLORS = { own: '#0b7285', other: '#adb5bd', text: '#212529', faint: '#6c757d' }
 /** One look for light and dark pages. */
 const BACKGROUND = '#ffffff'
+const MORE_IS_BETTER = ['k/s', '%']
 
 const escape = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;')
 
@@ -21,9 +22,9 @@ function text(x, y, content, { color = COLORS.text, anchor = 'start', size = 12,
 
 /** The bars of a work below `top`; where they end. */
 function panel({ title, unit, contenders }, top) {
-  const better = unit === 'k/s' ? 'more is better' : 'less is better'
+  const better = MORE_IS_BETTER.includes(unit) ? 'more is better' : 'less is better'
   const ran = contenders.filter(({ middle }) => middle !== undefined)
-  const most = Math.max(...ran.map(({ middle }) => middle))
+  const most = Math.max(...ran.map(({ middle }) => middle)) || 1
   const parts = [text(0, top + 14, `${title} (${better})`, { size: 13, weight: 600 })]
   let y = top + 24
   for (const { name, middle } of ran) {
@@ -39,17 +40,15 @@ function panel({ title, unit, contenders }, top) {
   return { parts, bottom: y }
 }
 
-/** @returns {string} an SVG document */
-function chart({ node, machine, rounds, works }) {
+/** @returns {string} an SVG document of panels `{ title, unit, contenders: [{ name, middle }] }` */
+function picture({ title, note, panels }) {
   let top = 40
   const parts = []
-  for (const work of works) {
-    const made = panel(work, top)
+  for (const each of panels) {
+    const made = panel(each, top)
     parts.push(...made.parts)
     top = made.bottom + PANEL_GAP
   }
-  const title = `evenkeel and its peers on Node ${node}`
-  const note = `${machine}; medians of ${rounds} rounds; Redis on the same machine`
   const box = `width="${WIDTH}" height="${top}" viewBox="-12 0 ${WIDTH} ${top}"`
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" ${box} font-family="system-ui, sans-serif" role="img" aria-label="${escape(title)}">`,
@@ -61,4 +60,10 @@ function chart({ node, machine, rounds, works }) {
   ].join('\n')
 }
 
-module.exports = { chart }
+/** A run of `npm run bench`, a panel for each work. */
+function chart({ node, machine, rounds, works }) {
+  const note = `${machine}; medians of ${rounds} rounds; Redis on the same machine`
+  return picture({ title: `evenkeel and its peers on Node ${node}`, note, panels: works })
+}
+
+module.exports = { chart, picture }

@@ -1,7 +1,7 @@
 'use strict'
 
-// `npm run bench` and `npm run chaos`: the addon and the peers it is compared with, then the program of benchmark/ that is
-// named first, with the arguments that follow.
+// `npm run bench`, `npm run chaos` and `npm run rates`: the addon and the peers it is compared with, then the program of
+// benchmark/ that is named first, with the arguments that follow.
 
 const path = require('node:path')
 const { ensureBuilt, ensureDependencies, ensurePrograms } = require('./setup.js')
