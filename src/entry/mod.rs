@@ -1,7 +1,9 @@
 //! What is cached: a payload of one kind and how long it lives. Owns the payload kinds, shared with `lib/codec.js`,
-//! and the entry as L1 holds it; `wire` owns its form in Redis, `packed` that of compressed payloads.
+//! and the entry as L1 holds it; `wire` owns its form in Redis, `packed` that of compressed
+//! payloads, `pages` where large ones are.
 
 pub mod packed;
+pub mod pages;
 pub mod wire;
 
 use bytes::Bytes;

@@ -16,7 +16,7 @@ use crate::{
         flight::LoadOptions,
         write::{Ttl, WriteOptions},
     },
-    entry::{Kind, Payload},
+    entry::{Kind, Payload, pages},
     error::{CacheError, Code},
     l2::commands::OnlyIf,
     resilience::patience::Rule,
@@ -82,7 +82,7 @@ pub fn payload(
         Either::A(text) => text.into_utf8()?.into_owned()?.into_bytes(),
         Either::B(buffer) => buffer.to_vec(),
     };
-    Ok(Ok(Payload::new(kind, bytes)))
+    Ok(Ok(Payload::new(kind, pages::own(bytes.into()))))
 }
 
 /// A property of an options object that is there and not `undefined`.
