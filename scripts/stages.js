@@ -6,6 +6,7 @@
 const fs = require('node:fs')
 const path = require('node:path')
 const { fuzz } = require('./fuzz.js')
+const { instructions } = require('./instructions.js')
 const { env, has, root, run } = require('./run.js')
 const { RUNTIMES, testRuntimes } = require('./runtimes.js')
 const { SERVER_FILES, ensureValkey } = require('./servers.js')
@@ -122,6 +123,7 @@ const STAGES = [
   ['rustfmt', check('cargo', 'fmt', '--check')],
   ['clippy', check('cargo', 'clippy', '--locked', '--all-targets', '--', '-D', 'warnings')],
   ['rust', rustTests],
+  ['instructions', () => instructions()],
   ['build', build],
   ['types', check('npm', 'run', 'types')],
   ['publint', check('publint', '--strict')],

@@ -38,7 +38,7 @@ async function main() {
   }
   console.log('')
   for (const { name, counts, seconds } of results)
-    console.log(`${name.padEnd(10)} ${line(counts)} (${seconds} s)`)
+    console.log(`${name.padEnd(12)} ${line(counts)} (${seconds} s)`)
   const sum = sumOf(results)
   console.log(line(sum))
   process.exitCode = sum.failed > 0 ? 1 : 0

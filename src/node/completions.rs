@@ -32,8 +32,11 @@ use crate::cache::{
 const MOST: usize = 512;
 const MOST_BYTES: usize = 256 << 10;
 
-enum Item {
+/// What an environment is told.
+pub enum Item {
+    /// The end of a ticket.
     Settled(u32, Outcome),
+    /// What belongs to no ticket, as JSON.
     Noticed(Notice, String),
 }
 
@@ -55,6 +58,19 @@ pub struct Queue {
     alive: AtomicBool,
     wake: Wake,
     caches: Mutex<Vec<Weak<Cache>>>,
+}
+
+impl Default for Queue {
+    /// Of an environment that nothing wakes.
+    fn default() -> Self {
+        Self {
+            items: Mutex::default(),
+            woken: AtomicBool::new(false),
+            alive: AtomicBool::new(true),
+            wake: Wake::default(),
+            caches: Mutex::default(),
+        }
+    }
 }
 
 impl Queue {
@@ -86,7 +102,7 @@ impl Queue {
     }
 
     /// As many items as the event loop can bear at once, and whether there are more.
-    fn take(&self) -> (VecDeque<Item>, bool) {
+    pub fn take(&self) -> (VecDeque<Item>, bool) {
         let mut items = self.items.lock();
         let mut bytes = 0;
         let fits = |item: &&Item| {
@@ -141,11 +157,8 @@ impl Completions {
         }
         let wake = Wake::new(env, &wake, &resource)?;
         let queue = Arc::new(Queue {
-            items: Mutex::default(),
-            woken: AtomicBool::new(false),
-            alive: AtomicBool::new(true),
             wake,
-            caches: Mutex::default(),
+            ..Queue::default()
         });
         env.add_env_cleanup_hook(Arc::clone(&queue), Queue::end)?;
         Ok(Self { queue, words })

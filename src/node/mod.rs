@@ -15,7 +15,7 @@
 #![cfg_attr(test, allow(dead_code, reason = "#[napi] registers nothing in tests"))]
 
 mod cache;
-mod completions;
+pub mod completions;
 mod hot;
 mod input;
 mod named;

@@ -21,7 +21,8 @@ struct Raw(sys::napi_threadsafe_function);
 // SAFETY: Node-API lets any thread call and release a thread-safe function.
 unsafe impl Send for Raw {}
 
-/// Wakes one environment.
+/// Wakes one environment; by default none, as once it has ended.
+#[derive(Default)]
 pub(super) struct Wake {
     slot: Arc<Slot>,
 }
