@@ -1,7 +1,7 @@
 'use strict'
 
 // What is measured: a work is an operation of some contenders, with so many callers at a time. `program` of contenders/ is what
-// measures one of them. `unit` says which of its figures is shown, `also` which others.
+// measures one of them; `outsiders` have programs of their own. `unit` says which of its figures is shown, `also` which others.
 
 const { bounded, loaders, objects, texts } = require('./caches.js')
 const clients = require('./clients.js')
@@ -62,6 +62,7 @@ module.exports = {
   'get-1-ms': asked('get from Redis through a link of 1 ms, 1 in flight', 1, { isFar: true }),
   'get-10': asked('get from Redis, 10 in flight', 10),
   'get-100': asked('get from Redis, 100 in flight', 100, {
+    outsiders: { 'redis-benchmark -c 1 -P 100': 'wire.js' },
     also: [{ id: 'get-100-cpu', title: 'the same, CPU for each', unit: 'µs of CPU' }],
   }),
   'get-1000': asked('get from Redis, 1,000 in flight', 1_000, {
