@@ -29,6 +29,7 @@ const GOALS = [
   time('hit-text', 'evenkeel', ['lru-cache'], 1.5),
   time('hit-object', 'evenkeel', ['lru-cache, copied'], 0.7),
   time('hit-load', 'evenkeel', CACHES, 0.1),
+  rate('threads', 1.7, { of: 'two threads', against: ['one thread'] }),
   time('get-1', 'evenkeel', CLIENTS, 1.15),
   time('get-1-ms', 'evenkeel', CLIENTS, 1.02),
   rate('get-10', 1.1),

@@ -3,7 +3,7 @@
 // What is measured: a work is an operation of some contenders, with so many callers at a time. `program` of contenders/ is what
 // measures one of them; `outsiders` have programs of their own. `unit` says which of its figures is shown, `also` which others.
 
-const { bounded, loaders, objects, texts } = require('./caches.js')
+const { bounded, loaders, objects, shared, texts } = require('./caches.js')
 const clients = require('./clients.js')
 
 const KEYS = 500
@@ -58,6 +58,16 @@ module.exports = {
   'hit-object': hit('get of an object that is in L1', objects, product),
   'hit-text': hit('get of a string that is in L1', texts, text),
   'hit-load': hit('getOrSet of an object that is in L1', loaders, product, 'getOrSet'),
+  threads: {
+    ...hit(
+      'get of a string that is in L1, all threads together',
+      { 'one thread': 1, 'two threads': 2 },
+      text,
+    ),
+    program: 'threads.js',
+    open: shared,
+    unit: 'k/s',
+  },
   'get-1': asked('get from Redis, 1 in flight', 1),
   'get-1-ms': asked('get from Redis through a link of 1 ms, 1 in flight', 1, { isFar: true }),
   'get-10': asked('get from Redis, 10 in flight', 10),
