@@ -40,6 +40,8 @@ const GOALS = [
   { work: 'get-100', of: 'evenkeel', against: CLIENTS, figure: 'cpu', most: 0.6 },
   absolute('get-1000', 'delay', 5),
   absolute('burst-1000', 'commands', 4),
+  { work: 'million', of: 'evenkeel', against: ['lru-cache, objects'], figure: 'pause', most: 0.05 },
+  absolute('million', 'bytes', 390),
 ]
 
 /** Those of `names` that ran, by their median: the one that is best at `figure`. */

@@ -3,7 +3,7 @@
 // What is measured: a work is an operation of some contenders, with so many callers at a time. `program` of contenders/ is what
 // measures one of them; `outsiders` have programs of their own. `unit` says which of its figures is shown, `also` which others.
 
-const { bounded, loaders, objects, shared, texts } = require('./caches.js')
+const { bounded, large, loaders, objects, shared, texts } = require('./caches.js')
 const clients = require('./clients.js')
 
 const KEYS = 500
@@ -100,4 +100,13 @@ module.exports = {
     keys: 1_000,
     unit: 'commands',
   }),
+  million: {
+    title: 'a full collection beside a million entries',
+    contenders: large,
+    program: 'million.js',
+    value: product,
+    keys: 1_000_000,
+    unit: 'ms of pause',
+    also: [{ id: 'million-bytes', title: 'a million entries, beside key and value', unit: 'bytes an entry' }],
+  },
 }
