@@ -42,6 +42,8 @@ const GOALS = [
   absolute('burst-1000', 'commands', 4),
   { work: 'million', of: 'evenkeel', against: ['lru-cache, objects'], figure: 'pause', most: 0.05 },
   absolute('million', 'bytes', 390),
+  absolute('cold', 'start', 15),
+  absolute('cold', 'size', 5),
 ]
 
 /** Those of `names` that ran, by their median: the one that is best at `figure`. */

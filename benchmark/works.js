@@ -5,6 +5,7 @@
 
 const { bounded, large, loaders, objects, shared, texts } = require('./caches.js')
 const clients = require('./clients.js')
+const { starts } = require('./starts.js')
 
 const KEYS = 500
 
@@ -108,5 +109,12 @@ module.exports = {
     keys: 1_000_000,
     unit: 'ms of pause',
     also: [{ id: 'million-bytes', title: 'a million entries, beside key and value', unit: 'bytes an entry' }],
+  },
+  cold: {
+    title: 'cold start: require and make, without Redis',
+    contenders: starts,
+    program: 'cold.js',
+    unit: 'ms',
+    also: [{ id: 'cold-size', title: 'the binary', unit: 'MB' }],
   },
 }
