@@ -9,7 +9,7 @@ const MARGIN = 16
 const COLUMN = { width: 470, gap: 32, count: 2 }
 const WIDTH = 2 * MARGIN + COLUMN.count * COLUMN.width + (COLUMN.count - 1) * COLUMN.gap
 const TOP = 52
-const BAR = { left: 200, most: 165, height: 15, step: 19 }
+const BAR = { left: 200, most: 150, height: 15, step: 19 }
 const PANEL = { title: 22, gap: 26 }
 /** As many letters as fit into a line of the words below. */
 const LETTERS = 165

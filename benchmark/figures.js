@@ -11,6 +11,7 @@ const FIGURES = {
   cpu: ({ cpu }) => cpu,
   delay: ({ delay }) => delay,
   pause: ({ pause }) => pause,
+  empty: ({ empty }) => empty,
   bytes: ({ bytes }) => bytes,
   start: ({ start }) => start,
   size: ({ size }) => size / 1e6,
@@ -43,6 +44,9 @@ function middle(rounds, figure) {
 const digits = (value) => (value < 10 ? 2 : value < 100 ? 1 : 0)
 
 /** A figure as it is printed. */
-const shown = (value) => value.toFixed(digits(value))
+const shown = (value) => {
+  const exact = digits(value)
+  return value.toLocaleString('en', { minimumFractionDigits: exact, maximumFractionDigits: exact })
+}
 
 module.exports = { FIGURES, UNITS, isMoreBetter, median, middle, shown }

@@ -22,10 +22,12 @@ const panelsOf = (id) => [{ id, ...works[id] }, ...(works[id].also ?? [])]
 function costs({ rounds }) {
   const cpu = middle(rounds, FIGURES.cpu)
   const delay = middle(rounds, FIGURES.delay)
+  const empty = middle(rounds, FIGURES.empty)
   const parts = []
   if (cpu !== undefined) parts.push(`${cpu.toFixed(2).padStart(9)} µs of CPU`)
   // Between operations that memory answers the event loop has no turn that could be late.
   if (delay >= 0.05) parts.push(`${delay.toFixed(1).padStart(7)} ms late`)
+  if (empty !== undefined) parts.push(`, ${shown(empty)} before they were there`)
   return parts.join('')
 }
 
@@ -70,7 +72,11 @@ function kept(result, unit) {
   const { name, rounds, failure, absent } = result
   if (failure || absent) return [{ name, failure, absent }]
   const value = middle(rounds, UNITS[unit])
-  const figures = { cpu: middle(rounds, FIGURES.cpu), delay: middle(rounds, FIGURES.delay) }
+  const figures = {
+    cpu: middle(rounds, FIGURES.cpu),
+    delay: middle(rounds, FIGURES.delay),
+    empty: middle(rounds, FIGURES.empty),
+  }
   return value === undefined ? [] : [{ name, middle: value, ...figures }]
 }
 
