@@ -3,7 +3,7 @@
 // The caches that are measured, each configured as its own documentation recommends, with Redis behind those that can have it. A
 // contender is a function of the port of a Redis server that gives `{ get, set, getOrSet, close }`.
 
-const { L1_ENTRIES, TTL } = require('./settings.js')
+const { DEADLINE, L1_ENTRIES, TTL } = require('./settings.js')
 
 const evenkeel = (l1, name) => async (port) => {
   const { Cache } = require('..')
@@ -12,7 +12,7 @@ const evenkeel = (l1, name) => async (port) => {
     namespace: 'bench',
     ...(name && { name }),
     l1: { ttl: TTL, ...l1 },
-    l2: { ttl: TTL },
+    l2: { ttl: TTL, timeout: DEADLINE },
   })
   await cache.ready()
   return {

@@ -3,7 +3,7 @@
 // The clients that are measured, each as its own documentation recommends. A contender is a function of the port of a Redis
 // server that gives `{ get, getMany, set, close }`, for strings.
 
-const { TTL } = require('./settings.js')
+const { DEADLINE, TTL } = require('./settings.js')
 
 /** Without L1 every get is answered by Redis. */
 async function evenkeel(port) {
@@ -12,7 +12,7 @@ async function evenkeel(port) {
     redis: `redis://127.0.0.1:${port}`,
     namespace: 'bench',
     l1: false,
-    l2: { ttl: TTL },
+    l2: { ttl: TTL, timeout: DEADLINE },
   })
   await cache.ready()
   return {
@@ -47,7 +47,8 @@ async function nodeRedis(port) {
 
 async function glide(port) {
   const { GlideClient, TimeUnit } = require('@valkey/valkey-glide')
-  const client = await GlideClient.createClient({ addresses: [{ host: '127.0.0.1', port }] })
+  const addresses = [{ host: '127.0.0.1', port }]
+  const client = await GlideClient.createClient({ addresses, requestTimeout: DEADLINE })
   const expiry = { type: TimeUnit.Milliseconds, count: TTL }
   return {
     get: (key) => client.get(key),
