@@ -32,7 +32,8 @@ function heard(child) {
 
 /** Asks for the next message, and notes why there will be no more. */
 async function ask(contender, type) {
-  if (type !== undefined) contender.child.send({ type })
+  // One that is gone is heard of below.
+  if (type !== undefined) contender.child.send({ type }, () => {})
   const message = await heard(contender.child)
   if (message.type === 'failed') contender.failure = message.message
   if (message.type === 'absent') contender.absent = message.message
