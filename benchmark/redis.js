@@ -48,6 +48,14 @@ async function sumOf(port, section, pattern) {
   return [...answer.matchAll(pattern)].reduce((sum, [, count]) => sum + Number(count), 0)
 }
 
+/** How many commands a server has carried out, but for those that ask for it. */
+const commandsOf = (port) => sumOf(port, 'commandstats', /^cmdstat_(?!info)[^:]+:calls=(\d+)/gm)
+
+/** The length of a string in Redis; 0 when there is none. */
+async function lengthOf(port, key) {
+  return Number((await ask(port, `STRLEN ${key}`, (text) => text.endsWith('\r\n'))).slice(1))
+}
+
 /** Waits until the process `server` answers on `port`. */
 async function answering(server, port) {
   const failed = new Promise((_, reject) => {
@@ -73,6 +81,11 @@ async function startRedis(wanted = undefined) {
   await answering(server, port)
   return {
     port,
+    /** @returns {Promise<string>} as the server says it */
+    version: async () => {
+      const answer = await ask(port, 'INFO server', (text) => text.endsWith('\r\n\r\n'))
+      return /^redis_version:(.+)\r$/m.exec(answer)?.[1] ?? 'unknown'
+    },
     /** How many reads of keys the server has seen. */
     reads: () => sumOf(port, 'commandstats', /^cmdstat_m?get:calls=(\d+)/gm),
     /** How many of them found their key. */
@@ -84,4 +97,4 @@ async function startRedis(wanted = undefined) {
   }
 }
 
-module.exports = { startRedis }
+module.exports = { commandsOf, freePort, lengthOf, startRedis }

@@ -78,7 +78,7 @@ async function instructions({ accept = false } = {}) {
   if (changed.length === 0) return counts
   const isOther = compiler !== committed.rustc
   counts[isOther ? 'skipped' : 'failed'] = changed.length
-  if (isOther) console.log(`Skipped: ${committed.rustc} counted what is committed, this is rustc ${compiler}`)
+  if (isOther) console.log(`Skipped: rustc ${committed.rustc} counted what is committed, this is ${compiler}`)
   console.log(
     `More than ${LIMIT_PERCENT} %: ${changed}. If that is meant: npm run instructions -- --accept, and commit ${path.relative(root, FILE)}`,
   )

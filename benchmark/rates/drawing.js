@@ -14,7 +14,7 @@ function drawing({ node, machine, traces }) {
     return { title, unit: '%', contenders }
   })
   const title = `Hit rates with room for ${SHARE * 100} % of the bytes`
-  return picture({ title, note: `${machine}; Node ${node}`, panels })
+  return picture({ title, panels, notes: [`${machine}; Node ${node}.`] })
 }
 
 module.exports = { drawing }
