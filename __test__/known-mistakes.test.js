@@ -63,9 +63,10 @@ test('an entry that is about to expire in L2 does not begin a whole life in L1',
   await until(async () => (await a.ttl('key')) < 300)
   const left = await a.ttl('key')
   assert.deepEqual(await b.getOrSet('key', () => 'made'), { n: 1 })
-  const { ms } = await timed(() => until(() => b.peek('key') === undefined, { timeout: 3_000 }))
+  // In L1 it may end a ms before it does in Redis, which then gives it once more.
+  const isMade = async () => (await b.getOrSet('key', () => 'made')) === 'made'
+  const { ms } = await timed(() => until(isMade, { timeout: 3_000 }))
   assert.ok(ms < left + 100, `${ms} ms in L1, where ${left} ms were left`)
-  assert.equal(await b.getOrSet('key', () => 'made'), 'made')
 })
 
 test('an eager refresh looks in L2 first: what another process has renewed is not made again', async (t) => {
