@@ -4,42 +4,15 @@
 // object, and the number of the object that each request is for. The generated ones are the same in every run.
 
 const fs = require('node:fs')
+const { generator } = require('../../__test__/support/random.js')
 const { ensureTraces } = require('../../scripts/traces.js')
+const { SEED, zipf } = require('../zipf.js')
 
-const SEED = 20_240_229
 const OBJECTS = 50_000
 /** Bytes of a generated value. */
 const SIZE = { least: 100, most: 1_000 }
 /** Of the trace of a disk the blocks are objects, of one size as they are there. */
 const BLOCK = 512
-
-/** Numbers from 0 to 1 by mulberry32, a public-domain generator of Tommy Ettinger. */
-function randomOf(seed) {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-/** Ranks from 0 up, of which the nth comes with a chance proportional to 1 / n ** `skew`. */
-function zipf(count, skew, random) {
-  const sums = new Float64Array(count)
-  let sum = 0
-  for (let rank = 0; rank < count; rank++) sums[rank] = sum += (rank + 1) ** -skew
-  return () => {
-    const wanted = random() * sum
-    let [low, high] = [0, count - 1]
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (sums[middle] < wanted) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
-}
 
 /** The trace of requests `{ key, size }`; an object has the size that its first one tells. */
 function traceOf(title, asked) {
@@ -57,7 +30,7 @@ function traceOf(title, asked) {
 
 /** A trace of the objects that `next` gives for the number of each request. */
 function generated(title, count, next) {
-  const random = randomOf(SEED + 1)
+  const random = generator(SEED + 1)
   const size = () => SIZE.least + Math.floor(random() * (SIZE.most - SIZE.least))
   return traceOf(
     title,
@@ -65,12 +38,12 @@ function generated(title, count, next) {
   )
 }
 
-const zipfian = (skew) => (count) => generated(`Zipf ${skew}`, count, zipf(OBJECTS, skew, randomOf(SEED)))
+const zipfian = (skew) => (count) => generated(`Zipf ${skew}`, count, zipf(OBJECTS, skew, generator(SEED)))
 
 /** After each 20,000 requests, 5,000 objects that are read once and never again. */
 function scan(count) {
   const [each, length] = [20_000, 5_000]
-  const draw = zipf(OBJECTS, 0.9, randomOf(SEED))
+  const draw = zipf(OBJECTS, 0.9, generator(SEED))
   return generated('Zipf 0.9 and scans', count, (index) => {
     const [turn, at] = [Math.floor(index / (each + length)), index % (each + length)]
     return at < each ? draw() : OBJECTS + turn * length + at - each
@@ -82,7 +55,7 @@ const loop = (count) => generated('loop', count, (index) => index % (OBJECTS / 2
 
 /** The 2,000 hottest are others after each 20,000 requests. */
 function shifting(count) {
-  const draw = zipf(OBJECTS, 0.9, randomOf(SEED))
+  const draw = zipf(OBJECTS, 0.9, generator(SEED))
   const moved = (index) => Math.floor(index / 20_000) * 2_000
   return generated('Zipf 0.9, hot set moves', count, (index) => (draw() + moved(index)) % OBJECTS)
 }

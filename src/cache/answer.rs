@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::{self, NEVER},
     entry::{
-        Entry, Extra, Left, Payload, pages,
+        Entry, Extra, Left, Payload,
         wire::{self, Context, Decoded, Stored},
     },
     l2::{
@@ -169,7 +169,7 @@ impl Cache {
     }
 
     fn decode(&self, key: &Key, data: Bytes) -> Decoded {
-        let decoded = wire::decode(self.context(key), pages::own(data), self.config.codec);
+        let decoded = wire::decode(self.context(key), data, self.config.codec);
         let is_distrusted = |link: Chosen<'_>| link.distrust_bare.load(SeqCst);
         if matches!(decoded, Decoded::Bare(_)) && self.link_of(key).is_some_and(is_distrusted) {
             return Decoded::Gone;

@@ -4,8 +4,6 @@
 use bytes::Bytes;
 use lz4_flex::block::{compress_prepend_size, decompress, uncompressed_size};
 
-use super::pages;
-
 /// What a cache compresses, and what it unpacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
@@ -40,7 +38,7 @@ pub fn unpack(packed: &[u8], most: usize) -> Result<Bytes, Refusal> {
     }
     let payload = decompress(block, size).map_err(|_| Refusal::Damaged)?;
     if payload.len() == size {
-        Ok(pages::own(payload.into()))
+        Ok(payload.into())
     } else {
         Err(Refusal::Damaged)
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::{
     Kind, Left, Life, Payload, is_safe_integer,
     packed::{Refusal, Sizes, pack, unpack},
-    thousandths,
+    pages, thousandths,
 };
 
 /// Two bytes that no JSON, no UTF-8 text and no digits begin with.
@@ -149,7 +149,7 @@ pub const PREFIX: [u8; 3] = [MAGIC[0], MAGIC[1], VERSION];
 #[must_use]
 pub fn decode(context: Context<'_>, data: Bytes, coded: bool) -> Decoded {
     let Some(after_magic) = data.strip_prefix(&MAGIC) else {
-        return Decoded::Bare(bare(data, coded));
+        return Decoded::Bare(bare(pages::own(data), coded));
     };
     if after_magic.first() != Some(&VERSION) {
         return Decoded::Foreign;
@@ -185,27 +185,31 @@ fn read_envelope(context: Context<'_>, data: &Bytes) -> Option<Decoded> {
     }
     let body = data.get(at..).map(|_| data.slice(at..))?;
     let age_ms = context.unix_ms.saturating_sub(get_u48(&header[CREATED..]));
-    let mut stored = Stored {
-        payload: Payload::new(kind, body),
-        age_ms,
-        left: life_left(header, context.unix_ms),
-        past_ms: age_ms.saturating_sub(match get_u48(&header[CREATED + 6..]) {
-            0 => age_ms,
-            life => life,
-        }),
-        stale_ms,
-        stamps,
-    };
-    if stored.left == Left::Ms(0) && stored.past_ms >= stale_ms {
+    let left = life_left(header, context.unix_ms);
+    let past_ms = age_ms.saturating_sub(match get_u48(&header[CREATED + 6..]) {
+        0 => age_ms,
+        life => life,
+    });
+    if left == Left::Ms(0) && past_ms >= stale_ms {
         return Some(Decoded::Gone);
     }
-    if form & FLAG_PACKED != 0 {
-        stored.payload.data = match unpack(&stored.payload.data, context.sizes.most) {
+    let body = if form & FLAG_PACKED == 0 {
+        body
+    } else {
+        match unpack(&body, context.sizes.most) {
             Ok(payload) => payload,
             Err(Refusal::TooLarge) => return Some(Decoded::Foreign),
             Err(Refusal::Damaged) => return None,
-        };
-    }
+        }
+    };
+    let stored = Stored {
+        payload: Payload::new(kind, pages::own(body)),
+        age_ms,
+        left,
+        past_ms,
+        stale_ms,
+        stamps,
+    };
     Some(match stored.left {
         Left::Ms(0) => Decoded::Stale(stored),
         Left::Ms(_) | Left::Forever => Decoded::Fresh(stored),
