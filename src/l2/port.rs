@@ -262,7 +262,7 @@ impl Port {
     /// Whether something is queued or on its way.
     #[must_use]
     pub(super) fn is_busy(&self) -> bool {
-        !self.queue.lock().operations.is_empty() || self.in_flight.load(Ordering::Relaxed) > 0
+        self.is_queued() || self.in_flight.load(Ordering::Relaxed) > 0
     }
 
     /// Whether as much waits as may, and there is no link yet, or it has said nothing for a while.
@@ -335,9 +335,14 @@ impl Port {
 
     /// As [`Port::wake`], if anything is queued: where there are many links, few of them have anything to do.
     pub fn wake_if_queued(&self) {
-        if !self.queue.lock().operations.is_empty() {
+        if self.is_queued() {
             self.wake();
         }
+    }
+
+    /// Whether something is queued.
+    pub(super) fn is_queued(&self) -> bool {
+        !self.queue.lock().operations.is_empty()
     }
 
     /// Waits for [`Port::wake`]. May be cancelled.
@@ -354,7 +359,7 @@ impl Port {
     /// From now on the link's task looks for what is queued by itself, or does not; true if something is.
     pub(super) fn attend(&self, attended: bool) -> bool {
         self.attended.store(attended, Ordering::SeqCst);
-        !self.queue.lock().operations.is_empty()
+        self.is_queued()
     }
 
     /// Waits until something is queued of which nobody has said yet that it is all. May be cancelled.

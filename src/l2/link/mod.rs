@@ -50,8 +50,8 @@ use crate::{
 const LONGEST_MS: u64 = 60_000;
 /// How long a submitter may go on before what it queued is sent: a busy event loop must not cost a deadline.
 const PATIENCE_MS: u64 = 1;
-/// For so long after an exchange the task looks for what is queued by itself, each time after so long, and submitters need not
-/// wake it before they are done.
+/// For so long after an exchange the task looks by itself, each time after so long, whether something is queued, and submitters need
+/// not wake it before they are done.
 const ATTENTIVE_MS: u64 = 10;
 const LOOK_MS: u64 = 2;
 /// A timer that comes late by more than twice this was late because the process did not run.
@@ -274,8 +274,12 @@ impl<'a> Serving<'a> {
 
     fn rang(&mut self) {
         self.timer_at = clock::NEVER;
-        if self.attentive_until != 0 || clock::now() >= self.flush_at {
+        let now = clock::now();
+        if now >= self.flush_at {
             self.send_queued();
+        } else if self.attentive_until != 0 && self.link.port.is_queued() {
+            // Its submitter may be at it this very moment.
+            self.flush_at = self.flush_at.min(now + PATIENCE_MS);
         }
     }
 
