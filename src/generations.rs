@@ -39,7 +39,8 @@ pub struct Generations<R, H> {
     hasher: RandomState,
 }
 
-type ByKey<T> = HashMap<Box<[u8]>, T, RandomState>;
+type Key = Arc<[u8]>;
+type ByKey<T> = HashMap<Key, T, RandomState>;
 
 struct Stripe<R, H> {
     reads: ByKey<Arc<R>>,
@@ -105,7 +106,7 @@ impl<R, H> Stripe<R, H> {
 pub struct Locked<'a, R, H> {
     stripe: MutexGuard<'a, Stripe<R, H>>,
     slot: &'a AtomicU32,
-    key: &'a [u8],
+    key: &'a Key,
 }
 
 impl<R, H> Generations<R, H> {
@@ -140,7 +141,7 @@ impl<R, H> Generations<R, H> {
 
     /// Locks the key's stripe. Never lock two keys at once: that is what [`Generations::mutate_all`] is for.
     #[must_use]
-    pub fn lock<'a>(&'a self, key: &'a [u8]) -> Locked<'a, R, H> {
+    pub fn lock<'a>(&'a self, key: &'a Arc<[u8]>) -> Locked<'a, R, H> {
         let slot = self.slot_of(key);
         Locked {
             stripe: self.stripes[slot & (STRIPES - 1)].lock(),
@@ -217,7 +218,7 @@ impl<R, H> Locked<'_, R, H> {
 
     /// Makes `read` the read under way.
     pub fn begin_read(&mut self, read: Arc<R>) {
-        self.stripe.reads.insert(self.key.into(), read);
+        self.stripe.reads.insert(Arc::clone(self.key), read);
     }
 
     /// Ends `read`; true if it was still the read under way, and its reply may fill L1.
@@ -249,7 +250,7 @@ impl<R, H> Locked<'_, R, H> {
             joinable: true,
             patience: Patience::Reading,
         };
-        self.stripe.flights.insert(self.key.into(), flight);
+        self.stripe.flights.insert(Arc::clone(self.key), flight);
     }
 
     /// The factory of `flight` begins; `lenient`: one change elsewhere does not keep its value out.
@@ -311,7 +312,7 @@ impl<R, H> Locked<'_, R, H> {
         {
             holds.remove(&any);
         }
-        holds.insert(self.key.into(), hold);
+        holds.insert(Arc::clone(self.key), hold);
     }
 
     /// The key has a value again: its hold goes if it `ends` by that.
@@ -326,6 +327,10 @@ impl<R, H> Locked<'_, R, H> {
 mod tests {
     use super::*;
 
+    fn key() -> Key {
+        Arc::from(&b"k"[..])
+    }
+
     fn table() -> Generations<u8, u8> {
         Generations::new(&RandomState::with_seed(1), Tide::new())
     }
@@ -334,21 +339,21 @@ mod tests {
     fn a_reply_that_crossed_a_change_may_not_fill() {
         let table = table();
         let read = Arc::new(1);
-        table.lock(b"k").begin_read(Arc::clone(&read));
-        table.lock(b"k").mutate(|| ());
-        assert!(!table.lock(b"k").end_read(&read));
+        table.lock(&key()).begin_read(Arc::clone(&read));
+        table.lock(&key()).mutate(|| ());
+        assert!(!table.lock(&key()).end_read(&read));
     }
 
     #[test]
     fn a_read_that_followed_a_change_may_fill_and_the_older_one_may_not() {
         let table = table();
         let (old, new) = (Arc::new(1), Arc::new(2));
-        table.lock(b"k").begin_read(Arc::clone(&old));
-        table.lock(b"k").mutate(|| ());
-        table.lock(b"k").begin_read(Arc::clone(&new));
-        assert!(!table.lock(b"k").end_read(&old));
-        assert!(table.lock(b"k").end_read(&new));
-        assert!(!table.lock(b"k").end_read(&new));
+        table.lock(&key()).begin_read(Arc::clone(&old));
+        table.lock(&key()).mutate(|| ());
+        table.lock(&key()).begin_read(Arc::clone(&new));
+        assert!(!table.lock(&key()).end_read(&old));
+        assert!(table.lock(&key()).end_read(&new));
+        assert!(!table.lock(&key()).end_read(&new));
     }
 
     #[test]
@@ -356,7 +361,7 @@ mod tests {
         let table = table();
         let before = table.current(table.slot_of(b"k"));
         table
-            .lock(b"k")
+            .lock(&key())
             .mutate(|| assert_eq!(table.current(table.slot_of(b"k")) % 2, 1));
         assert_eq!(table.current(table.slot_of(b"k")), before + 2);
     }
@@ -379,59 +384,59 @@ mod tests {
     #[test]
     fn a_flight_ends_once_and_not_after_a_change_or_a_pattern() {
         let table = table();
-        table.lock(b"k").begin_flight(7);
-        assert!(!table.lock(b"k").end_flight(6));
-        assert!(table.lock(b"k").end_flight(7));
-        table.lock(b"k").begin_flight(8);
-        table.lock(b"k").mutate(|| ());
-        assert!(!table.lock(b"k").end_flight(8));
-        table.lock(b"k").begin_flight(9);
+        table.lock(&key()).begin_flight(7);
+        assert!(!table.lock(&key()).end_flight(6));
+        assert!(table.lock(&key()).end_flight(7));
+        table.lock(&key()).begin_flight(8);
+        table.lock(&key()).mutate(|| ());
+        assert!(!table.lock(&key()).end_flight(8));
+        table.lock(&key()).begin_flight(9);
         table.forget(|key| key.starts_with(b"k"));
-        assert!(!table.lock(b"k").end_flight(9));
+        assert!(!table.lock(&key()).end_flight(9));
     }
     #[test]
     fn a_flight_that_reads_takes_no_notice_of_changes_elsewhere() {
         let table = table();
-        table.lock(b"k").begin_flight(1);
-        table.lock(b"k").hear(true, || ());
-        table.lock(b"k").hear(true, || ());
-        assert!(table.lock(b"k").is_joinable(1) && table.lock(b"k").end_flight(1));
+        table.lock(&key()).begin_flight(1);
+        table.lock(&key()).hear(true, || ());
+        table.lock(&key()).hear(true, || ());
+        assert!(table.lock(&key()).is_joinable(1) && table.lock(&key()).end_flight(1));
     }
 
     #[test]
     fn a_value_for_an_empty_place_outlives_one_change_elsewhere_and_another_value_none() {
         let table = table();
         for (only_if_absent, outlives) in [(true, 1), (false, 0)] {
-            table.lock(b"k").begin_flight(1);
-            table.lock(b"k").lead_flight(1, only_if_absent);
+            table.lock(&key()).begin_flight(1);
+            table.lock(&key()).lead_flight(1, only_if_absent);
             for _ in 0..outlives {
-                table.lock(b"k").hear(true, || ());
-                assert!(table.lock(b"k").is_flight(1) && !table.lock(b"k").is_joinable(1));
+                table.lock(&key()).hear(true, || ());
+                assert!(table.lock(&key()).is_flight(1) && !table.lock(&key()).is_joinable(1));
             }
-            table.lock(b"k").hear(true, || ());
-            assert!(!table.lock(b"k").end_flight(1));
+            table.lock(&key()).hear(true, || ());
+            assert!(!table.lock(&key()).end_flight(1));
         }
     }
 
     #[test]
     fn a_change_here_ends_a_flight_whatever_its_stage() {
         let table = table();
-        table.lock(b"k").begin_flight(1);
-        table.lock(b"k").mutate(|| ());
-        assert!(!table.lock(b"k").end_flight(1));
+        table.lock(&key()).begin_flight(1);
+        table.lock(&key()).mutate(|| ());
+        assert!(!table.lock(&key()).end_flight(1));
     }
 
     #[test]
     fn a_hold_ends_with_any_change_of_its_key_and_not_with_a_fill() {
         let table = table();
-        table.lock(b"k").hold(7, |_| false);
-        table.lock(b"k").fill(|| ());
-        assert_eq!(table.lock(b"k").held(), Some(&7));
-        table.lock(b"k").mutate(|| ());
-        assert_eq!(table.lock(b"k").held(), None);
-        table.lock(b"k").hold(8, |_| false);
+        table.lock(&key()).hold(7, |_| false);
+        table.lock(&key()).fill(|| ());
+        assert_eq!(table.lock(&key()).held(), Some(&7));
+        table.lock(&key()).mutate(|| ());
+        assert_eq!(table.lock(&key()).held(), None);
+        table.lock(&key()).hold(8, |_| false);
         table.forget(|_| true);
-        assert_eq!(table.lock(b"k").held(), None);
+        assert_eq!(table.lock(&key()).held(), None);
     }
 
     #[test]
@@ -439,16 +444,16 @@ mod tests {
         let table = table();
         let same = |n: u32| (n, table.slot_of(&n.to_be_bytes()) % STRIPES);
         let keys = (0..).map(same).filter(|(_, stripe)| *stripe == 0);
-        let keys: Vec<[u8; 4]> = keys
+        let keys: Vec<Key> = keys
             .take(MOST_HOLDS + 2)
-            .map(|(n, _)| n.to_be_bytes())
+            .map(|(n, _)| Key::from(n.to_be_bytes()))
             .collect();
         for (key, n) in keys[..MOST_HOLDS].iter().zip(0..) {
             table.lock(key).hold(n, |_| false);
         }
         table.lock(&keys[MOST_HOLDS]).hold(0, |hold| *hold == 5);
         assert_eq!(table.lock(&keys[5]).held(), None);
-        let held = |key: &&[u8; 4]| table.lock(&key[..]).held().is_some();
+        let held = |key: &&Key| table.lock(key).held().is_some();
         assert_eq!(keys.iter().filter(held).count(), MOST_HOLDS);
         table.lock(&keys[MOST_HOLDS + 1]).hold(0, |_| false);
         assert_eq!(keys.iter().filter(held).count(), MOST_HOLDS);

@@ -7,7 +7,7 @@ const { setImmediate: turn } = require('node:timers/promises')
 const { TTL } = require('../settings.js')
 
 /** What evenkeel counts for an entry beside its key and its value: lru-cache is told to count the same. */
-const OVERHEAD = 480
+const OVERHEAD = 280
 /** A read waits for Redis however slow the machine is: ms. */
 const PATIENCE = 30_000
 /** Requests until the event loop has its turn, as it has in a service. */

@@ -52,7 +52,7 @@ impl Cache {
         // Not under the lock: they take others, which those who join a read hold.
         let told = std::mem::take(&mut *read.told.lock());
         for told in told {
-            told(self, found.clone());
+            told.tell(self, &read.key, found.clone());
         }
     }
 
@@ -97,14 +97,15 @@ impl Cache {
         let held_marks = marks.clone();
         let mut locked = self.table.lock(&read.key);
         let current = locked.end_read(read) && read.era == self.era();
+        let now = clock::now();
         let entry = match &decoded {
             Some(Decoded::Fresh(stored) | Decoded::Stale(stored)) => {
-                Some(self.entry_from_redis(&read.key, stored, marks))
+                Some(self.entry_from_redis(&read.key, stored, marks, now))
             }
-            Some(Decoded::Bare(payload)) => Some(self.bare_from_redis(&read.key, payload)),
+            Some(Decoded::Bare(payload)) => Some(self.bare_from_redis(&read.key, payload, now)),
             Some(Decoded::Gone | Decoded::Foreign | Decoded::Corrupt) | None => None,
         };
-        let bare = entry.as_ref().map_or(0, |entry| entry.spent(clock::now()));
+        let bare = entry.as_ref().map_or(0, |entry| entry.spent(now));
         if matches!(decoded, Some(Decoded::Fresh(_) | Decoded::Bare(_))) && current {
             locked.release_hold(Hold::ends_by_value);
         }
@@ -117,7 +118,7 @@ impl Cache {
                 Some(entry) if read.gentle.load(SeqCst) && !l1.has_room(&read.key, &entry) => (),
                 Some(mut entry) => {
                     entry.era = read.era;
-                    self.after_put(l1.put(&read.key, entry));
+                    l1.put(&read.key, entry);
                 }
                 // Redis does not have it: what L1 kept from before the link came back is gone too.
                 None => drop(l1.take(&read.key)),
@@ -125,8 +126,8 @@ impl Cache {
         }
         drop(locked);
         let found = match decoded {
-            Some(Decoded::Fresh(stored)) => Found::Hit(Held::of(stored, held_marks)),
-            Some(Decoded::Stale(stored)) => Found::Stale(Held::of(stored, held_marks)),
+            Some(Decoded::Fresh(stored)) => Found::Hit(Held::of(stored, held_marks, now)),
+            Some(Decoded::Stale(stored)) => Found::Stale(Held::of(stored, held_marks, now)),
             Some(Decoded::Bare(payload)) => Found::Hit(Held {
                 payload,
                 age_ms: 0,
@@ -194,8 +195,7 @@ impl Cache {
 
     /// A value without an envelope for L1. What is left of its life L1 may still know: it is the value that was in L1, be
     /// it past its time. Else one that Redis is about to expire would live on here for `l1.plainTtl`.
-    fn bare_from_redis(&self, key: &Key, payload: &Payload) -> Entry {
-        let now = clock::now();
+    fn bare_from_redis(&self, key: &Key, payload: &Payload, now: u64) -> Entry {
         let old = self.l1.as_ref().and_then(|l1| l1.remembered(key));
         let old = old.filter(|old| old.payload == *payload && old.life_until.is_some());
         let most = self.config.l1.as_ref().map_or(0, |l1| match old {
@@ -215,8 +215,7 @@ impl Cache {
     }
 
     /// What Redis holds, as an entry of L1 that lives no longer than it does there.
-    fn entry_from_redis(&self, key: &[u8], stored: &Stored, marks: Box<[Mark]>) -> Entry {
-        let now = clock::now();
+    fn entry_from_redis(&self, key: &[u8], stored: &Stored, marks: Box<[Mark]>, now: u64) -> Entry {
         let made = now.saturating_sub(stored.age_ms);
         let most = self.config.l1.as_ref().map_or(0, |l1| l1.ttl_ms);
         // Where nobody tells of changes, it is believed no longer than its tags are.
@@ -240,7 +239,7 @@ impl Cache {
 }
 
 impl Held {
-    fn of(stored: Stored, marks: Box<[Mark]>) -> Self {
+    fn of(stored: Stored, marks: Box<[Mark]>, now: u64) -> Self {
         let left = match stored.left {
             Left::Forever => NEVER,
             Left::Ms(left) => (left + stored.stale_ms).saturating_sub(stored.past_ms),
@@ -249,7 +248,7 @@ impl Held {
             age_ms: stored.age_ms,
             spent: stored.spent(),
             is_stale: stored.left == Left::Ms(0),
-            until: clock::now().saturating_add(left),
+            until: now.saturating_add(left),
             marks,
             payload: stored.payload,
         }

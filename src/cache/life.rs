@@ -158,7 +158,7 @@ impl Cache {
         if entry.is_over(now) {
             l1.take(key);
         } else {
-            self.after_put(self.keep(l1, key, entry));
+            self.keep(l1, key, entry);
         }
         true
     }

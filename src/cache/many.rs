@@ -38,10 +38,7 @@ impl Cache {
                 gather.put(at, Ok(Some(entry.payload.clone())));
                 continue;
             }
-            let (asked, gathered) = (Arc::clone(key), Arc::clone(&gather));
-            let told = move |()| -> Told {
-                Box::new(move |cache, found| gathered.put(at, cache.found(&asked, found, strict)))
-            };
+            let told = |()| Told::Gathering(Arc::clone(&gather), at, strict);
             match self.begin(key, (), told) {
                 Begun::Hit(entry, ()) => {
                     self.counters.l1_hits.count();
@@ -57,7 +54,7 @@ impl Cache {
             }
             self.count_l1_miss();
         }
-        self.ask(operations);
+        self.ask_all(operations);
         gather.now()
     }
 
@@ -110,7 +107,7 @@ impl Cache {
 }
 
 /// Collects the values of `get_many`; the last one settles the waiter.
-struct Gather {
+pub struct Gather {
     slots: Mutex<Vec<Option<Payload>>>,
     error: Mutex<Option<CacheError>>,
     /// Values that are missing, and one for the caller who is still on the stack.
@@ -128,7 +125,7 @@ impl Gather {
         }
     }
 
-    fn put(&self, at: usize, found: Result<Option<Payload>, CacheError>) {
+    pub(super) fn put(&self, at: usize, found: Result<Option<Payload>, CacheError>) {
         match found {
             Ok(payload) => self.slots.lock()[at] = payload,
             Err(error) => *self.error.lock() = Some(error),

@@ -129,7 +129,6 @@ impl Cache {
             redis.name_connection(&name);
             Arc::new(redis)
         });
-        let lru = redis.is_none();
         let (ear, tide) = (Arc::new(Ear::default()), Tide::new());
         let open = |redis| {
             Tier::open(Parts {
@@ -147,7 +146,7 @@ impl Cache {
         let cache = Arc::new(Self {
             id,
             name,
-            l1: config.l1.as_ref().map(|l1| L1::new(l1, lru, &hasher)),
+            l1: config.l1.as_ref().map(|l1| L1::new(l1, &hasher)),
             table: Generations::new(&hasher, Arc::clone(&tide)),
             tide,
             tags: Tags::new(&hasher),

@@ -184,6 +184,16 @@ impl Waiter {
         Outcome::Stale(payload, self.want)
     }
 
+    /// What was found, in the form that was asked for.
+    #[must_use]
+    pub fn found(&self, found: Result<Option<Payload>, CacheError>) -> Outcome {
+        match found {
+            Ok(Some(payload)) => self.value(payload),
+            Ok(None) => Outcome::Undefined,
+            Err(error) => Outcome::Error(error),
+        }
+    }
+
     /// A value in the form that was asked for.
     #[must_use]
     pub const fn value(&self, payload: Payload) -> Outcome {

@@ -130,10 +130,9 @@ impl Cache {
     pub(super) fn drop_matches(&self, pattern: &[u8]) -> u64 {
         let Some(l1) = &self.l1 else { return 0 };
         let keys = l1.keys_where(|key, _| glob::matches(pattern, key));
-        let removed = keys.iter().filter(|key| {
-            let key: Key = Arc::from(key.as_ref());
-            self.table.lock(&key).mutate(|| self.drop_from_l1(&key))
-        });
+        let removed = keys
+            .iter()
+            .filter(|key| self.table.lock(key).mutate(|| self.drop_from_l1(key)));
         let removed = removed.count() as u64;
         // JavaScript may hold what L1 has evicted.
         self.tide.turn();
@@ -320,7 +319,7 @@ impl Cache {
             let l1 = cache.l1.as_ref()?;
             let keys =
                 l1.keys_where(|key, entry| !entry.expired(now) && glob::matches(&pattern, key));
-            Some(keys.into_iter().map(<[u8]>::into_vec).collect())
+            Some(keys.iter().map(|key| key.to_vec()).collect())
         };
         tokio::task::spawn_blocking(list)
             .await

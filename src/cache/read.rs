@@ -9,9 +9,10 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
-use super::{Cache, Key, Outcome, Waiter};
+use super::{Cache, Key, Outcome, Waiter, many::Gather};
 use crate::{
     clock,
     entry::{Entry, Payload},
@@ -59,14 +60,36 @@ pub enum Found {
 }
 
 /// Someone who waits for a read.
-pub type Told = Box<dyn FnOnce(&Arc<Cache>, Found) + Send>;
+pub enum Told {
+    /// A caller of `get`, and whether strictly.
+    Caller(Waiter, bool),
+    /// A caller of `getMany`, which of its keys it is, and whether strictly.
+    Gathering(Arc<Gather>, usize, bool),
+    /// Anybody else.
+    Other(Listener),
+}
+
+type Listener = Box<dyn FnOnce(&Arc<Cache>, Found) + Send>;
+
+impl Told {
+    pub(super) fn tell(self, cache: &Arc<Cache>, key: &Key, found: Found) {
+        match self {
+            Self::Caller(waiter, strict) => {
+                let outcome = waiter.found(cache.found(key, found, strict));
+                waiter.settle(outcome);
+            }
+            Self::Gathering(gather, at, strict) => gather.put(at, cache.found(key, found, strict)),
+            Self::Other(told) => told(cache, found),
+        }
+    }
+}
 
 /// A read under way: everyone who asks for the key joins it, until it is answered or the key changes. Once its deadline
 /// has passed, whoever comes asks Redis again, and the first answer of all serves those who wait and fills L1.
 pub struct Read {
     pub(super) key: Key,
     pub(super) era: u32,
-    pub(super) told: Mutex<Vec<Told>>,
+    pub(super) told: Mutex<SmallVec<[Told; 1]>>,
     pub(super) deadline: u64,
     /// Its deadline has passed.
     pub(super) late: AtomicBool,
@@ -107,18 +130,7 @@ impl Cache {
             return waiter.now(Outcome::Error(Self::closed_error()));
         }
         let strict = self.strict(strict);
-        let asked = Arc::clone(key);
-        let told = move |waiter: Waiter| -> Told {
-            Box::new(move |cache, found| {
-                let outcome = cache
-                    .found(&asked, found, strict)
-                    .map_or_else(Outcome::Error, |found| {
-                        found.map_or(Outcome::Undefined, |payload| waiter.value(payload))
-                    });
-                waiter.settle(outcome);
-            })
-        };
-        match self.begin(key, waiter, told) {
+        match self.begin(key, waiter, |waiter| Told::Caller(waiter, strict)) {
             Begun::Hit(entry, waiter) => {
                 self.counters.l1_hits.count();
                 let outcome = waiter.value(entry.payload.clone());
@@ -126,11 +138,8 @@ impl Cache {
             }
             Begun::Unasked(waiter) => {
                 self.count_l1_miss();
-                let outcome = match self.found(key, Found::Failed(Failure::Unavailable), strict) {
-                    Ok(Some(payload)) => waiter.value(payload),
-                    Ok(None) => Outcome::Undefined,
-                    Err(error) => Outcome::Error(error),
-                };
+                let found = self.found(key, Found::Failed(Failure::Unavailable), strict);
+                let outcome = waiter.found(found);
                 waiter.now(outcome)
             }
             Begun::Joined => {
@@ -139,7 +148,7 @@ impl Cache {
             }
             Begun::Ask(operation) => {
                 self.count_l1_miss();
-                self.ask(vec![operation]);
+                self.ask(operation);
                 None
             }
         }
@@ -157,13 +166,13 @@ impl Cache {
         }
         let strict = self.strict(strict);
         let asked = Arc::clone(key);
-        let told = move |waiter: Waiter| -> Told {
-            Box::new(move |cache, found| {
+        let told = move |waiter: Waiter| {
+            Told::Other(Box::new(move |cache, found| {
                 let found = cache.found(&asked, found, strict);
                 waiter.settle(
                     found.map_or_else(Outcome::Error, |found| Outcome::Bool(found.is_some())),
                 );
-            })
+            }))
         };
         if let Some(_entry) = self.hit(key) {
             self.counters.l1_hits.count();
@@ -183,7 +192,7 @@ impl Cache {
             }
             Begun::Ask(operation) => {
                 self.count_l1_miss();
-                self.ask(vec![operation]);
+                self.ask(operation);
                 None
             }
         }
@@ -208,13 +217,16 @@ impl Cache {
         told: impl FnOnce(T) -> Told,
     ) -> Begun<T> {
         let mut locked = self.table.lock(key);
-        if let Some(entry) = self.hit(key).filter(|_| !manner.past_l1) {
+        let now = clock::now();
+        let hit = self.hit_until(key, now).filter(|_| !manner.past_l1);
+        if let Some((entry, _)) = hit {
             return Begun::Hit(entry, claim);
         }
         let link = self.open_link(key).filter(|link| link.port.admits_read());
         if link.is_none() || self.journaled(key) {
             return Begun::Unasked(claim);
         }
+        let deadline = now + self.timeout_ms();
         let under_way = locked.read().filter(|read| read.era == self.era());
         let read = if let Some(read) = under_way {
             read.told.lock().push(told(claim));
@@ -227,8 +239,8 @@ impl Cache {
             let read = Arc::new(Read {
                 key: Arc::clone(key),
                 era: self.era(),
-                told: Mutex::new(vec![told(claim)]),
-                deadline: self.deadline(),
+                told: Mutex::new(smallvec![told(claim)]),
+                deadline,
                 late: AtomicBool::new(false),
                 gentle: AtomicBool::new(manner.gentle),
             });
@@ -238,7 +250,7 @@ impl Cache {
         let cache = Arc::clone(self);
         Begun::Ask(Operation {
             request: Request::Get(Arc::clone(key)),
-            deadline: self.deadline(),
+            deadline,
             settle: Box::new(move |reply| cache.answered(&read, reply)),
             tries: 0,
         })
@@ -247,10 +259,10 @@ impl Cache {
     /// What Redis has under `key` now; `None` if it may not be asked.
     pub(super) async fn look_again(self: &Arc<Self>, key: &Key) -> Option<Found> {
         let (sender, found) = oneshot::channel();
-        let told = move |()| -> Told {
-            Box::new(move |_, found| {
+        let told = move |()| {
+            Told::Other(Box::new(move |_, found| {
                 let _ = sender.send(found);
-            })
+            }))
         };
         let manner = Manner {
             past_l1: true,
@@ -259,14 +271,21 @@ impl Cache {
         match self.begin_as(manner, key, (), told) {
             Begun::Hit(..) | Begun::Unasked(()) => return None,
             Begun::Joined => (),
-            Begun::Ask(operation) => self.ask(vec![operation]),
+            Begun::Ask(operation) => self.ask(operation),
         }
         self.wake();
         found.await.ok()
     }
 
+    /// Queues a read.
+    pub(super) fn ask(&self, operation: Operation) {
+        if let Some(refused) = self.l2.as_ref().and_then(|l2| l2.submit(operation)) {
+            refused.refuse(Failure::Unavailable);
+        }
+    }
+
     /// Queues reads, all at once so that they can leave as one command.
-    pub fn ask(&self, operations: Vec<Operation>) {
+    pub fn ask_all(&self, operations: Vec<Operation>) {
         if let Some(l2) = &self.l2 {
             for refused in l2.submit_all(operations) {
                 refused.refuse(Failure::Unavailable);

@@ -1,12 +1,12 @@
 //! What a cache does now and then, off the event loop: drop entries whose time is over, so that memory and counts are
-//! honest. moka does not know our expiry, and evicts what is dead only when it needs the room.
+//! honest. L1's store does not know our expiry, and lets go of what is dead only when it needs the room.
 
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use super::{Cache, Key};
+use super::Cache;
 use crate::clock;
 
 /// How often a small L1 is swept.
@@ -41,7 +41,6 @@ impl Cache {
         }
         let now = clock::now();
         for key in l1.useless_keys(now) {
-            let key: Key = Arc::from(key);
             let _locked = self.table.lock(&key);
             l1.sweep(&key, now);
         }

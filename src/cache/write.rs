@@ -293,7 +293,6 @@ impl Cache {
                 &format!("a value of {size} bytes is too large for l1.maxBytes and is not kept"),
             );
         }
-        self.after_put(put);
     }
 
     /// Puts what this process wrote into L1, aside as well while Redis does not take it.
@@ -333,18 +332,7 @@ impl Cache {
             era: self.era(),
             extra: old.and_then(|old| old.extra.clone()),
         };
-        self.after_put(l1.put(key, entry));
-    }
-
-    pub(super) fn after_put(self: &Arc<Self>, put: Put) {
-        if put == Put::UpkeepDue {
-            let cache = Arc::clone(self);
-            self.runtime.spawn_blocking(move || {
-                if let Some(l1) = &cache.l1 {
-                    l1.upkeep();
-                }
-            });
-        }
+        l1.put(key, entry);
     }
 
     /// SET of what is to be stored, or UNLINK of what was there if it is too large to be sent.

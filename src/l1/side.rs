@@ -1,6 +1,6 @@
-//! The side table: what this process wrote while Redis was away. moka refuses a new key whose place others have earned
-//! (in a warm full cache it refused 1,000 of 1,000), and while Redis is away nobody else has it. Owns recency and a bound
-//! of its own; which of an entry's places is asked first is the business of [`L1`](super::L1).
+//! The side table: what this process wrote while Redis was away. A full store lets go of what is new before what others have asked
+//! for, and while Redis is away nobody else has it. Owns recency and a bound of its own; which of an entry's
+//! places is asked first is the business of [`L1`](super::L1).
 
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::weight;
 use crate::entry::Entry;
 
-type Lru = LruCache<Box<[u8]>, Arc<Entry>, RandomState>;
+type Lru = LruCache<Arc<[u8]>, Arc<Entry>, RandomState>;
 
 /// A small table by recency, bounded in bytes.
 pub(super) struct Side {
@@ -60,10 +60,10 @@ impl Side {
     }
 
     /// Puts `entry` aside in place of what was there; what was not used for longest makes room.
-    pub(super) fn put(&self, key: &[u8], entry: &Arc<Entry>) {
+    pub(super) fn put(&self, key: &Arc<[u8]>, entry: &Arc<Entry>) {
         let mut kept = self.kept.lock();
         let weight = self.weight(key, entry);
-        if let Some(old) = kept.lru.put(key.into(), Arc::clone(entry)) {
+        if let Some(old) = kept.lru.put(Arc::clone(key), Arc::clone(entry)) {
             kept.bytes -= self.weight(key, &old);
         }
         kept.bytes += weight;
@@ -102,7 +102,7 @@ impl Side {
             let link = in_use(key);
             link != 0 && link != entry.link
         });
-        let keys: Vec<Box<[u8]>> = from_before.map(|(key, _)| key.clone()).collect();
+        let keys: Vec<Arc<[u8]>> = from_before.map(|(key, _)| Arc::clone(key)).collect();
         let freed: Vec<_> = keys
             .iter()
             .map(|key| self.take_from(&mut kept, key))
@@ -119,13 +119,13 @@ impl Side {
     }
 
     /// The keys of entries that satisfy `matches`.
-    pub(super) fn keys_where(&self, matches: impl Fn(&[u8], &Entry) -> bool) -> Vec<Box<[u8]>> {
+    pub(super) fn keys_where(&self, matches: impl Fn(&[u8], &Entry) -> bool) -> Vec<Arc<[u8]>> {
         if !self.is_used() {
             return Vec::new();
         }
         let kept = self.kept.lock();
         let found = kept.lru.iter().filter(|(key, entry)| matches(key, entry));
-        found.map(|(key, _)| key.clone()).collect()
+        found.map(|(key, _)| Arc::clone(key)).collect()
     }
 
     /// Empties the table; what it held is to be dropped on a thread that may be slow.

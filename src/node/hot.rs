@@ -17,7 +17,11 @@ use napi::{
 };
 use napi_derive::napi;
 
-use super::{cache::NativeCache, input, outcome};
+use super::{
+    cache::NativeCache,
+    input::{self, STACK_KEY},
+    outcome,
+};
 use crate::{
     cache::{As, Cache, Key, Waiter, outcome::Sink, reach::Proof},
     clock,
@@ -35,8 +39,6 @@ const SCRATCH: usize = 6;
 /// For so many ms JavaScript may take a hit for one at most: then L1 learns that the entry is in use, and the clock that counts
 /// the time a machine slept is asked.
 const NEAR_MS: u32 = 1_000;
-/// Keys up to this many bytes, with their namespace, are looked up without an allocation.
-const STACK_KEY: usize = 512;
 
 /// What the function works on; it owns it.
 struct Hot {
@@ -233,22 +235,9 @@ impl Hot {
     ) -> Option<&'a [u8]> {
         let start = self.prefix.len();
         buffer.get_mut(..start)?.copy_from_slice(&self.prefix);
-        let room = &mut buffer[start..];
-        let mut length = 0;
-        // SAFETY: `room` is as long as told; Node-API ends the text with a zero within it.
-        let status = unsafe {
-            sys::napi_get_value_string_utf8(
-                env,
-                name,
-                room.as_mut_ptr().cast(),
-                room.len(),
-                &raw mut length,
-            )
-        };
-        // A text that fills the buffer to within a character may have been cut.
-        let whole = status == sys::Status::napi_ok && length > 0 && length + 4 < room.len();
-        let key = &buffer[..start + length];
-        (whole && (key.is_ascii() || !input::contains(key, "\u{FFFD}".as_bytes()))).then_some(key)
+        // SAFETY: as this function's.
+        let key = unsafe { input::read_behind(env, name, buffer, start) }?;
+        (key.len() > start && !input::is_doubtful(key)).then_some(key)
     }
 }
 

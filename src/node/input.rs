@@ -1,6 +1,8 @@
 //! What JavaScript hands in: keys, payloads, options. Shapes and ranges were checked by `lib/`; here is checked what
 //! only the bytes tell.
 
+#![expect(unsafe_code, reason = "raw Node-API, each call with its argument")]
+
 use std::{sync::Arc, time::Duration};
 
 use napi::{
@@ -8,6 +10,7 @@ use napi::{
     bindgen_prelude::{
         Buffer, Either, Either3, FromNapiValue, JsObjectValue, JsValue, Object, Result, Unknown,
     },
+    sys,
 };
 
 use crate::{
@@ -27,15 +30,59 @@ const MAX_KEY: usize = 32 << 10;
 /// What Node-API puts in place of a lone surrogate.
 const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
 
+/// Room for most keys with their namespace: they are read without an allocation.
+pub const STACK_KEY: usize = 512;
+
+/// Reads a string into `buffer`, behind its first `start` bytes; those and it, or `None` if it is too long, or no string.
+///
+/// # Safety
+/// `name` is a live value of `env`.
+pub unsafe fn read_behind(
+    env: sys::napi_env,
+    name: sys::napi_value,
+    buffer: &mut [u8],
+    start: usize,
+) -> Option<&[u8]> {
+    let room = &mut buffer[start..];
+    let mut length = 0;
+    // SAFETY: `room` is as long as told; Node-API ends the text with a zero within it.
+    let status = unsafe {
+        sys::napi_get_value_string_utf8(
+            env,
+            name,
+            room.as_mut_ptr().cast(),
+            room.len(),
+            &raw mut length,
+        )
+    };
+    // A text that fills the buffer to within a character may have been cut.
+    let is_whole = status == sys::Status::napi_ok && length + 4 < room.len();
+    is_whole.then_some(&buffer[..start + length])
+}
+
 /// The key under `prefix`, as it is in Redis.
 pub fn key(prefix: &str, name: JsString<'_>) -> Result<std::result::Result<Key, CacheError>> {
+    let mut buffer = [0; STACK_KEY];
+    if let Some(start) = buffer.get_mut(..prefix.len()) {
+        start.copy_from_slice(prefix.as_bytes());
+        let value = name.value();
+        // SAFETY: `name` is alive.
+        let key = unsafe { read_behind(value.env, value.value, &mut buffer, prefix.len()) };
+        let is_sound = |key: &&[u8]| {
+            let name = &key[prefix.len()..];
+            problem(prefix, name).is_none() && !is_doubtful(name)
+        };
+        if let Some(key) = key.filter(is_sound) {
+            return Ok(Ok(key.into()));
+        }
+    }
     let text = name.into_utf8()?;
     let bytes = text.as_str()?.as_bytes();
     if let Some(problem) = problem(prefix, bytes) {
         let shown: String = String::from_utf8_lossy(bytes).chars().take(64).collect();
         return Ok(Err(CacheError::new(Code::Key, problem).key(shown)));
     }
-    if contains(bytes, REPLACEMENT) && has_lone_surrogate(name)? {
+    if is_doubtful(bytes) && has_lone_surrogate(name)? {
         let text = "Expected `key` to be well-formed Unicode, got a lone surrogate";
         return Ok(Err(CacheError::new(Code::Key, text)));
     }
@@ -57,9 +104,10 @@ fn problem(prefix: &str, name: &[u8]) -> Option<String> {
     }
 }
 
-/// Whether `needle` stands somewhere in `bytes`.
-pub fn contains(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle)
+/// Whether something may stand in `text` that was no well-formed Unicode.
+pub fn is_doubtful(text: &[u8]) -> bool {
+    let is_replacement = |window: &[u8]| window == REPLACEMENT;
+    !text.is_ascii() && text.windows(REPLACEMENT.len()).any(is_replacement)
 }
 
 fn has_lone_surrogate(name: JsString<'_>) -> Result<bool> {

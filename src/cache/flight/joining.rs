@@ -79,7 +79,9 @@ impl Cache {
             Started::Known(Loading::Now(outcome)) => Some(outcome),
             Started::Known(Loading::Own | Loading::Other) => None,
             Started::Reads(id, operation, now) => {
-                self.ask(operation.into_iter().collect());
+                if let Some(operation) = operation {
+                    self.ask(operation);
+                }
                 self.wait_for_read(id, options.soft_timeout, now)
             }
         }
@@ -110,7 +112,7 @@ impl Cache {
                 known @ Started::Known(_) => known,
             });
         }
-        self.ask(operations);
+        self.ask_all(operations);
         let loading = |started| match started {
             Started::Known(loading) => loading,
             Started::Reads(id, _, now) => {
@@ -200,7 +202,7 @@ impl Cache {
         if options.fresh {
             return Started::own(self.lead_now(id, true).or(now));
         }
-        let told = move |()| -> Told { Box::new(move |cache, found| cache.flight_read(id, found)) };
+        let told = |()| Told::Other(Box::new(move |cache, found| cache.flight_read(id, found)));
         let manner = Manner {
             past_l1: options.behind,
             gentle: options.gentle,
