@@ -91,8 +91,14 @@ for (const [name, l1] of Object.entries({ copies: {}, 'shared objects': { shareO
         await cache.set('hot:1', value())
         await often(cache, 'hot:1')
         const filler = Array.from({ length: 3_000 }, (_, n) => [`other-${n}`, 'x'.repeat(2_000)])
-        await cache.setMany(filler)
-        await until(() => cache.peek('hot:1') === undefined)
+        // What is asked for takes the place of what was.
+        await until(async () => {
+          for (const [key, text] of filler) {
+            await cache.set(key, text)
+            await cache.get(key)
+          }
+          return cache.peek('hot:1') === undefined
+        })
         await remove(cache)
         assert.equal(await cache.get('hot:1'), undefined)
       })
