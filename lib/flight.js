@@ -4,10 +4,12 @@
  * who wait for the same flight. Who waits, and when a flight is over, the native side knows.
  */
 const { performance } = require('node:perf_hooks')
-const v8 = require('node:v8')
 const { checkTags, checkTtl } = require('./calls.js')
 const { checks } = require('./checks.js')
 const { CacheError, messageOf } = require('./errors.js')
+
+/** Loaded by the first thread that hands an outcome to another: it takes longer than any file here. */
+const v8 = () => require('node:v8')
 
 /** @typedef {{ error: unknown } | { value: unknown }} Outcome */
 
@@ -137,7 +139,7 @@ class Outcomes {
    */
   of(flight, clone) {
     const own = this.#kept.get(flight) ?? this.#remembered.get(flight)?.outcome
-    return own ?? (clone === null ? undefined : v8.deserialize(clone))
+    return own ?? (clone === null ? undefined : v8().deserialize(clone))
   }
 }
 
@@ -158,9 +160,9 @@ function bounded(map) {
  */
 function cloneOf(outcome) {
   try {
-    return v8.serialize(outcome)
+    return v8().serialize(outcome)
   } catch {
-    return 'error' in outcome ? v8.serialize({ error: lesserError(outcome.error) }) : null
+    return 'error' in outcome ? v8().serialize({ error: lesserError(outcome.error) }) : null
   }
 }
 

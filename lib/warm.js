@@ -4,7 +4,7 @@
  * getOrSetMany, so that a newer value is never overwritten and nobody makes a value twice. Between batches the event loop
  * has its turn. In L1 nothing that is there makes room for what is brought.
  */
-const { setImmediate: turn } = require('node:timers/promises')
+const timers = require('node:timers')
 const { OPTIONS, checkEntry, checkKey, readCall } = require('./calls.js')
 const { expected } = require('./checks.js')
 const { CacheError, abortedBy, closedError, messageOf } = require('./errors.js')
@@ -66,7 +66,7 @@ class Warming {
           .finally(() => running.delete(batch))
         running.add(batch)
         if (running.size >= this.concurrency) await Promise.race(running)
-        await turn()
+        await timers.promises.setImmediate()
       }
     } finally {
       await Promise.allSettled(running)
