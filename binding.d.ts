@@ -110,3 +110,9 @@ export declare function metricsOf(caches: Array<NativeCache>, openMetrics: boole
  * hits are added. `undefined` where the runtime allows no such buffers.
  */
 export declare function nearMemory(cache: NativeCache): { words: ArrayBuffer, hits: ArrayBuffer } | undefined
+
+/**
+ * Makes the function `(key, kind, payload, ticket) => value`, which stores a text without options. It writes to `scratch[0]` 255 if it did not, since
+ * something about it wants a closer look, 254 if the ticket will be settled, and 253 if `[kind, value]` is returned.
+ */
+export declare function setFunction(cache: NativeCache, scratch: unknown): (key: string, kind: number, payload: string, ticket: number) => unknown

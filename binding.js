@@ -583,3 +583,4 @@ module.exports.escapeGlob = nativeBinding.escapeGlob
 module.exports.hitFunction = nativeBinding.hitFunction
 module.exports.metricsOf = nativeBinding.metricsOf
 module.exports.nearMemory = nativeBinding.nearMemory
+module.exports.setFunction = nativeBinding.setFunction

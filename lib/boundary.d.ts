@@ -118,6 +118,10 @@ export interface Binding {
   Completions: new (wake: () => void, resource: { hasRef(): boolean }, words: Uint32Array) => Completions
   nearMemory(cache: NativeCache): { words: ArrayBuffer; hits: ArrayBuffer } | undefined
   hitFunction(cache: NativeCache, scratch: Uint32Array): (key: string, as: number, ticket: number) => unknown
+  setFunction(
+    cache: NativeCache,
+    scratch: Uint32Array,
+  ): (key: string, kind: number, payload: string, ticket: number) => unknown
   metricsOf(caches: NativeCache[], openMetrics: boolean): string
   defaults(): string
   escapeGlob(text: string): string

@@ -67,9 +67,10 @@ class Handle {
     this.prefix = prefix
     this.tagBytes = tagBytes
     this.tickets = environmentOf().tickets
-    /** Written by the hit function. */
+    /** Written by the two functions. */
     this.scratch = new Uint32Array(SCRATCH.LENGTH)
     this.hit = native.hitFunction(own, this.scratch)
+    this.put = native.setFunction(own, this.scratch)
     const { loader = {} } = shared.config
     /** Defaults of getOrSet that are needed on this side. @type {Record<string, any>} */
     this.loader = loader
@@ -141,6 +142,26 @@ class Handle {
       'cache-closed',
       'The cache is used after close(): reads find nothing and factories run uncached',
     )
+  }
+
+  /**
+   * The promise of a borrowed ticket, by what a function has written to `scratch`; `undefined` if the ticket was not wanted.
+   * @param {Ticket} ticket
+   * @param {any} answer
+   * @returns {Promise<any> | undefined}
+   */
+  promised(ticket, answer) {
+    const kind = this.scratch[SCRATCH.KIND]
+    if (kind === KIND.PENDING) {
+      this.tickets.keep(ticket, undefined, undefined)
+      this.flush()
+    } else if (kind === KIND.ANSWERED) {
+      this.tickets.settle(ticket, answer[0], answer[1])
+    } else {
+      this.tickets.giveBack(ticket)
+      return undefined
+    }
+    return ticket.promise
   }
 
   /** What was submitted in this turn leaves together at its end. */

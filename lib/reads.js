@@ -52,34 +52,13 @@ function get(handle, key, opts) {
   const value = handle.hit(key, AS.decoded, ticket?.id ?? 0)
   const kind = handle.scratch[SCRATCH.KIND]
   if (ticket !== undefined) {
-    if (kind === KIND.PENDING) return getPending(handle, ticket)
-    if (kind === KIND.ANSWERED) return getAnswered(handle, ticket, value)
-    handle.tickets.giveBack(ticket)
+    const promise = handle.promised(ticket, value)
+    if (promise !== undefined) return promise
   }
   if (kind === KIND.MISS) return getMissed(handle, key, AS.decoded, undefined)
   const result = handle.decodeHit(key, value)
   trace.hit(handle, began, 'get', key, result === LOST ? 'miss' : 'hit')
   return Promise.resolve(found(result))
-}
-
-/**
- * @param {Handle} handle
- * @param {import('./completions.js').Ticket} ticket
- */
-function getPending(handle, ticket) {
-  handle.tickets.keep(ticket, undefined, undefined)
-  handle.flush()
-  return ticket.promise
-}
-
-/**
- * @param {Handle} handle
- * @param {import('./completions.js').Ticket} ticket
- * @param {any} answer
- */
-function getAnswered(handle, ticket, [kind, value]) {
-  handle.tickets.settle(ticket, kind, value)
-  return ticket.promise
 }
 
 /** @type {Finish} */

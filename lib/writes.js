@@ -2,9 +2,11 @@
 /** Writing and removing: arguments are checked and values encoded here, at the call; the rest is the native side's. */
 const { OPTIONS, checkEntry, checkKey, checkKeys, checkTags, checkTtl, readCall } = require('./calls.js')
 const { checks, describe, isObject, readOptions, refused } = require('./checks.js')
-const { CacheError } = require('./errors.js')
+const { CacheError, errorOf } = require('./errors.js')
 const { attempt, operate } = require('./handle.js')
+const { KIND } = require('./kinds.js')
 const { plain } = require('./reads.js')
+const trace = require('./trace.js')
 
 /** @typedef {import('./handle.js').Handle} Handle */
 /** @typedef {import('./completions.js').Finish} Finish */
@@ -24,12 +26,34 @@ function set(handle, key, value, opts) {
     checkKey(key)
     checkEntry(call, handle)
     const { kind, payload } = encode(handle, value, key)
+    const short = opts === undefined ? setText(handle, key, kind, payload) : undefined
+    if (short !== undefined) return short
     const { signal: _signal, ...options } = call
     const finish = call['onlyIf'] === undefined ? nothing : plain
     return operate({ handle, name: 'set', key, call, finish }, (own, ticket) =>
       own.set(ticket, key, kind, payload, opts === undefined ? undefined : options),
     )
   })
+}
+
+/**
+ * The short way of a set without options; `undefined` where it does not lead.
+ * @param {Handle} handle
+ * @param {string} key
+ * @param {number} kind
+ * @param {string | Buffer} payload
+ */
+function setText(handle, key, kind, payload) {
+  // Who listens is told by the other way.
+  if (typeof payload !== 'string' || handle.shared.closed || trace.begin() !== 0) return undefined
+  const ticket = handle.tickets.borrow(handle, done)
+  return handle.promised(ticket, handle.put(key, kind, payload, ticket.id))
+}
+
+/** @type {Finish} */
+function done(_ticket, kind, value) {
+  if (kind === KIND.ERROR) throw errorOf(value)
+  return undefined
 }
 
 /**

@@ -1,10 +1,13 @@
-//! The hit path as a raw Node-API function: the key into a stack buffer, one look into L1, the value out. A function
-//! made by the `#[napi]` macro takes four times as long (1.0–1.4 us against 0.24 us).
+//! The two ways that are gone most often as raw Node-API functions: the key into a buffer on the stack, and no class behind
+//! them. A function made by the `#[napi]` macro takes four times as long (1.0–1.4 us against 0.24 us for a hit).
 
 #![expect(unsafe_code, reason = "raw Node-API, each call with its argument")]
 
+mod hit;
+mod set;
+
 use std::{
-    ffi::c_void,
+    ffi::{CStr, c_void},
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     sync::Arc,
@@ -22,25 +25,16 @@ use super::{
     input::{self, STACK_KEY},
     outcome,
 };
-use crate::{
-    cache::{As, Cache, Key, Waiter, outcome::Sink, reach::Proof},
-    clock,
-    entry::{Entry, Kind},
-};
+use crate::cache::{As, Cache, Key, Outcome, Waiter, outcome::Sink};
 
 /// Written to the scratch array instead of a kind: nothing is known, the ticket will be settled, or `[kind, value]` is returned.
 const MISS: u32 = 255;
 const PENDING: u32 = 254;
 const ANSWERED: u32 = 253;
-/// Added to the form that is wanted: how much of the entry's life is over is wanted too.
-const WITH_SHARE: u32 = 4;
 /// What is written of a hit: the kind, how much of the life is over, and for how long and on which words it is proved.
 const SCRATCH: usize = 6;
-/// For so many ms JavaScript may take a hit for one at most: then L1 learns that the entry is in use, and the clock that counts
-/// the time a machine slept is asked.
-const NEAR_MS: u32 = 1_000;
 
-/// What the function works on; it owns it.
+/// What a function works on; it owns it.
 struct Hot {
     cache: Arc<Cache>,
     sink: Arc<dyn Sink>,
@@ -58,6 +52,29 @@ pub fn hit_function<'env>(
     env: &'env Env,
     cache: ClassInstance<'env, NativeCache>,
     scratch: Unknown<'env>,
+) -> Result<Unknown<'env>> {
+    function(env, &cache, scratch, c"hit", hit::hit)
+}
+
+/// Makes the function `(key, kind, payload, ticket) => value`, which stores a text without options. It writes to `scratch[0]` 255 if it did not, since
+/// something about it wants a closer look, 254 if the ticket will be settled, and 253 if `[kind, value]` is returned.
+#[napi(ts_return_type = "(key: string, kind: number, payload: string, ticket: number) => unknown")]
+pub fn set_function<'env>(
+    env: &'env Env,
+    cache: ClassInstance<'env, NativeCache>,
+    scratch: Unknown<'env>,
+) -> Result<Unknown<'env>> {
+    function(env, &cache, scratch, c"set", set::set)
+}
+
+type Callback = unsafe extern "C" fn(sys::napi_env, sys::napi_callback_info) -> sys::napi_value;
+
+fn function<'env>(
+    env: &'env Env,
+    cache: &NativeCache,
+    scratch: Unknown<'env>,
+    name: &'static CStr,
+    callback: Callback,
 ) -> Result<Unknown<'env>> {
     // SAFETY: `scratch` is a live value of this environment, in this scope.
     let mut array = unsafe { Uint32Array::from_napi_value(env.raw(), scratch.raw()) }?;
@@ -77,9 +94,9 @@ pub fn hit_function<'env>(
     let status = unsafe {
         let made = sys::napi_create_function(
             env.raw(),
-            c"hit".as_ptr(),
-            3,
-            Some(hit),
+            name.as_ptr(),
+            name.count_bytes().cast_signed(),
+            Some(callback),
             hot.cast(),
             &raw mut function,
         );
@@ -102,7 +119,7 @@ pub fn hit_function<'env>(
         drop(unsafe { Box::from_raw(hot) });
         return Err(Error::new(
             Status::from(status),
-            "the hit function could not be made",
+            "a function could not be made",
         ));
     }
     // SAFETY: `function` is a value that was just made in this scope.
@@ -111,12 +128,20 @@ pub fn hit_function<'env>(
 
 /// Frees what a function worked on.
 unsafe extern "C" fn free(_env: sys::napi_env, data: *mut c_void, _hint: *mut c_void) {
-    // SAFETY: Node-API calls this once, with the pointer that `hit_function` wrapped.
+    // SAFETY: Node-API calls this once, with the pointer that `function` wrapped.
     drop(unsafe { Box::from_raw(data.cast::<Hot>()) });
 }
 
-unsafe extern "C" fn hit(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    let mut arguments = [ptr::null_mut(); 3];
+/// Does the work of a callback with its first `N` arguments; missing ones are `undefined`.
+///
+/// # Safety
+/// `env` and `info` are the callback's own, and it is one of a function that `function` made.
+unsafe fn called<const N: usize>(
+    env: sys::napi_env,
+    info: sys::napi_callback_info,
+    work: impl FnOnce(&Hot, [sys::napi_value; N]) -> sys::napi_value,
+) -> sys::napi_value {
+    let mut arguments = [ptr::null_mut(); N];
     let mut count = arguments.len();
     let mut data = ptr::null_mut();
     // SAFETY: a callback's own `env` and `info`; the buffers are as long as told.
@@ -135,11 +160,7 @@ unsafe extern "C" fn hit(env: sys::napi_env, info: sys::napi_callback_info) -> s
     }
     // SAFETY: `data` is what the function was made with, and the function lives while it runs.
     let hot = unsafe { &*data.cast::<Hot>() };
-    let look = AssertUnwindSafe(|| {
-        // SAFETY: `arguments` are live values of this call; missing ones are `undefined`.
-        unsafe { hot.look(env, arguments) }
-    });
-    catch_unwind(look).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| work(hot, arguments))).unwrap_or_else(|_| {
         hot.tell([MISS]);
         ptr::null_mut()
     })
@@ -152,57 +173,15 @@ impl Hot {
         unsafe { self.scratch.cast::<[u32; N]>().write(words) }
     }
 
-    /// # Safety
-    /// The key, the form and the ticket are live values of `env` in the current scope.
-    unsafe fn look(
+    /// Carries out what a ticket asks for under a key. One that has to wait its turn, or is none that a caller may name, is the
+    /// business of the operation that follows a miss.
+    fn operate(
         &self,
         env: sys::napi_env,
-        [name, want, ticket]: [sys::napi_value; 3],
+        key: &[u8],
+        (ticket, want): (u32, As),
+        operation: impl FnOnce(&Arc<Cache>, &Key, Waiter) -> Option<Outcome>,
     ) -> sys::napi_value {
-        let mut buffer = [0_u8; STACK_KEY];
-        // SAFETY: as this function's.
-        let Some(key) = (unsafe { self.read_key(env, name, &mut buffer) }) else {
-            self.tell([MISS]);
-            return ptr::null_mut();
-        };
-        let (mut form, mut id) = (0, 0);
-        // SAFETY: as this function's; they stay 0 if they are no numbers.
-        unsafe {
-            sys::napi_get_value_uint32(env, want, &raw mut form);
-            sys::napi_get_value_uint32(env, ticket, &raw mut id);
-        }
-        let (proof, now) = (self.cache.proof(key), clock::now());
-        let hit = self.cache.hit_until(key, now);
-        let Some((entry, until)) = hit.filter(|_| !self.cache.is_awaited(key)) else {
-            return self.ask(env, key, form, id);
-        };
-        self.cache.counters.l1_hits.count();
-        let spent = if form & WITH_SHARE == 0 {
-            0
-        } else {
-            entry.spent(now)
-        };
-        let kind = match form & !WITH_SHARE {
-            1 => Kind::Text,
-            2 => Kind::Bytes,
-            _ => entry.payload.kind,
-        };
-        #[expect(clippy::cast_possible_truncation, reason = "there are few slots")]
-        self.tell([
-            kind as u32,
-            spent,
-            near_ms(&entry, proof, until - now),
-            proof.slot as u32,
-            proof.generation,
-            proof.tide,
-        ]);
-        // SAFETY: a live environment.
-        unsafe { value(env, &entry, kind) }
-    }
-
-    /// Asks Redis for what is not in L1, for a ticket. A key that has to wait its turn, or is none that a caller may name, is the
-    /// business of the operation that follows a miss.
-    fn ask(&self, env: sys::napi_env, key: &[u8], form: u32, ticket: u32) -> sys::napi_value {
         self.tell([MISS]);
         if ticket == 0 || key.get(self.prefix.len()) == Some(&b'~') {
             return ptr::null_mut();
@@ -211,8 +190,8 @@ impl Hot {
         if self.cache.defers(std::slice::from_ref(&key)) {
             return ptr::null_mut();
         }
-        let waiter = Waiter::new(Arc::clone(&self.sink), ticket, As::from(form));
-        let Some(answer) = self.cache.get(&key, None, waiter) else {
+        let waiter = Waiter::new(Arc::clone(&self.sink), ticket, want);
+        let Some(answer) = operation(&self.cache, &key, waiter) else {
             self.tell([PENDING]);
             return ptr::null_mut();
         };
@@ -241,43 +220,13 @@ impl Hot {
     }
 }
 
-/// For how many ms JavaScript need not ask again. What has tags is asked for each time: they change without the tide.
-fn near_ms(entry: &Entry, proof: Proof, left: u64) -> u32 {
-    if !entry.marks().is_empty() || proof.generation % 2 == 1 {
-        return 0;
-    }
-    // Less what is lost of a ms where one clock is read after the other.
-    u32::try_from(left - 1).map_or(NEAR_MS, |left| left.min(NEAR_MS))
-}
-
-/// The entry's bytes as a string or a Buffer.
+/// A number, or 0.
 ///
 /// # Safety
-/// `env` is live and in a callback's scope.
-unsafe fn value(env: sys::napi_env, entry: &Entry, kind: Kind) -> sys::napi_value {
-    let data = &entry.payload.data;
-    let mut made = ptr::null_mut();
-    let length = isize::try_from(data.len()).unwrap_or(isize::MAX);
-    // SAFETY: `data` is as long as told and is copied before the calls return.
-    unsafe {
-        match kind {
-            Kind::Bytes | Kind::Coded => {
-                let bytes = data.as_ptr().cast();
-                sys::napi_create_buffer_copy(
-                    env,
-                    data.len(),
-                    bytes,
-                    ptr::null_mut(),
-                    &raw mut made,
-                );
-            }
-            Kind::Json | Kind::Text | Kind::Rich if data.is_ascii() => {
-                sys::napi_create_string_latin1(env, data.as_ptr().cast(), length, &raw mut made);
-            }
-            Kind::Json | Kind::Text | Kind::Rich => {
-                sys::napi_create_string_utf8(env, data.as_ptr().cast(), length, &raw mut made);
-            }
-        }
-    }
-    made
+/// `value` is a live value of `env`.
+unsafe fn number(env: sys::napi_env, value: sys::napi_value) -> u32 {
+    let mut number = 0;
+    // SAFETY: as this function's.
+    unsafe { sys::napi_get_value_uint32(env, value, &raw mut number) };
+    number
 }
