@@ -13,6 +13,7 @@ use super::{
     write::{Write, WriteOptions},
 };
 use crate::{
+    clock,
     entry::Payload,
     error::CacheError,
     l2::port::{Failure, Reply},
@@ -31,9 +32,9 @@ impl Cache {
         }
         let strict = self.strict(strict);
         let gather = Arc::new(Gather::new(keys.len(), waiter));
-        let mut operations = Vec::new();
+        let (mut operations, now) = (Vec::new(), clock::now());
         for (at, key) in keys.iter().enumerate() {
-            if let Some(entry) = self.hit(key) {
+            if let Some((entry, _)) = self.hit_until(key, now) {
                 self.counters.l1_hits.count();
                 gather.put(at, Ok(Some(entry.payload.clone())));
                 continue;

@@ -1,10 +1,13 @@
 //! Where L1's entries are, within a number of bytes: tables of `quick_cache` (S3-FIFO), each for a share of the keys. What is new
 //! goes first unless it is asked for again; what was let go of shortly before is not new.
 //!
-//! A table does all of its work when it is called, and is as large from the start as it can become, so that no call pays for its
-//! growth.
+//! A table does all of its work when it is called. It begins small, and once it is in earnest use it is made as large as it can
+//! become, so that no call pays for the growth of a large one.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use ahash::RandomState;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
@@ -22,11 +25,13 @@ const FEWEST: u64 = 32;
 const HOT: f64 = 0.9;
 /// Bytes for which a table remembers one key that it let go of.
 const PER_GHOST: u64 = 1 << 10;
-/// Entries for which there is room from the start, at most.
+/// From so many entries on a table is in earnest use.
+const EARNEST: usize = 1_000;
+/// Entries of all tables for which room is made at once, at most.
 const MOST_RESERVED: u64 = 1 << 20;
 
 type Key = Arc<[u8]>;
-type Table = Cache<Key, Arc<Entry>, Weights, RandomState, Leaving>;
+type Entries = Cache<Key, Arc<Entry>, Weights, RandomState, Leaving>;
 
 /// What an entry counts for.
 #[derive(Clone)]
@@ -56,6 +61,13 @@ impl Lifecycle<Key, Arc<Entry>> for Leaving {
     }
 }
 
+struct Table {
+    entries: Entries,
+    /// How many it may come to hold.
+    most: usize,
+    has_room: AtomicBool,
+}
+
 /// The entries.
 pub(super) struct Store {
     tables: Box<[Table]>,
@@ -69,9 +81,9 @@ impl Store {
         let most = max_bytes / u64::from(floor).max(OVERHEAD as u64);
         let fitting = (most / FEWEST).clamp(1, TABLES);
         let count = 1 << fitting.ilog2();
-        let table = || table(max_bytes / count, most / count, floor, hasher);
+        let table = |_| Table::new(max_bytes / count, most / count, floor, hasher);
         Self {
-            tables: (0..count).map(|_| table()).collect(),
+            tables: (0..count).map(table).collect(),
             hasher: hasher.clone(),
             floor,
         }
@@ -86,22 +98,23 @@ impl Store {
 
     /// The entry under `key`, which is in use.
     pub(super) fn get(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        self.table(key).get(key)
+        self.table(key).entries.get(key)
     }
 
     /// The entry under `key`, without a word on whether it is in use.
     pub(super) fn peek(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        self.table(key).peek(key)
+        self.table(key).entries.peek(key)
     }
 
     pub(super) fn contains(&self, key: &[u8]) -> bool {
-        self.table(key).contains_key(key)
+        self.table(key).entries.contains_key(key)
     }
 
     /// Puts `entry` in place of what was there; how many others had to go.
     pub(super) fn insert(&self, key: &Key, entry: Arc<Entry>) -> u64 {
         let table = self.table(key);
-        let left = table.insert_with_lifecycle(Arc::clone(key), entry);
+        let left = table.entries.insert_with_lifecycle(Arc::clone(key), entry);
+        table.make_room();
         // What was replaced comes first.
         let replaced = left.first().is_some_and(|(first, _)| first == key);
         (left.len() - usize::from(replaced)) as u64
@@ -117,44 +130,61 @@ impl Store {
         key: &[u8],
         goes: impl Fn(&Entry) -> bool,
     ) -> Option<Arc<Entry>> {
-        let removed = self.table(key).remove_if(key, |entry| goes(entry));
+        let entries = &self.table(key).entries;
+        let removed = entries.remove_if(key, |entry| goes(entry));
         removed.map(|(_, entry)| entry)
     }
 
     /// Whether `entry` can be put in without another one having to go.
     pub(super) fn has_room(&self, key: &[u8], entry: &Entry) -> bool {
-        let table = self.table(key);
-        table.weight() + u64::from(weight(key, entry, self.floor)) <= table.capacity()
+        let entries = &self.table(key).entries;
+        entries.weight() + u64::from(weight(key, entry, self.floor)) <= entries.capacity()
     }
 
     /// The keys of entries that satisfy `matches`. Goes through everything.
     pub(super) fn keys_where(&self, matches: impl Fn(&[u8], &Entry) -> bool) -> Vec<Key> {
-        let all = self.tables.iter().flat_map(Table::iter);
+        let all = self.tables.iter().flat_map(|table| table.entries.iter());
         all.filter(|(key, entry)| matches(key, entry))
             .map(|(key, _)| key)
             .collect()
     }
 
     pub(super) fn entries(&self) -> u64 {
-        self.tables.iter().map(|table| table.len() as u64).sum()
+        let counts = self.tables.iter().map(|table| table.entries.len() as u64);
+        counts.sum()
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.tables.iter().map(Table::weight).sum()
+        let weights = self.tables.iter().map(|table| table.entries.weight());
+        weights.sum()
     }
 }
 
-fn table(max_bytes: u64, most: u64, floor: u32, hasher: &RandomState) -> Table {
-    let items = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-    let options = OptionsBuilder::new()
-        .shards(1)
-        .estimated_items_capacity(items((max_bytes / PER_GHOST).min(most)))
-        .ghost_allocation(1.0)
-        .hot_allocation(HOT)
-        .weight_capacity(max_bytes)
-        .build();
-    let options = options.expect("all that it wants was set");
-    let table = Table::with_options(options, Weights { floor }, hasher.clone(), Leaving);
-    table.reserve(items(most.min(MOST_RESERVED / TABLES)));
-    table
+impl Table {
+    fn new(max_bytes: u64, most: u64, floor: u32, hasher: &RandomState) -> Self {
+        let items = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let options = OptionsBuilder::new()
+            .shards(1)
+            .estimated_items_capacity(items((max_bytes / PER_GHOST).min(most)))
+            .ghost_allocation(1.0)
+            .hot_allocation(HOT)
+            .weight_capacity(max_bytes)
+            .build();
+        let options = options.expect("all that it wants was set");
+        Self {
+            entries: Cache::with_options(options, Weights { floor }, hasher.clone(), Leaving),
+            most: items(most.min(MOST_RESERVED / TABLES)),
+            has_room: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes room for all that it may come to hold, once.
+    fn make_room(&self) {
+        if self.has_room.load(Ordering::Relaxed) || self.entries.len() < EARNEST {
+            return;
+        }
+        if !self.has_room.swap(true, Ordering::Relaxed) {
+            self.entries.reserve(self.most.saturating_sub(EARNEST));
+        }
+    }
 }
