@@ -23,7 +23,7 @@ const script = ({ size, maxBytes, kind }) => `
   const make = () => (${kind === 'string'} ? half() + half() : randomFillSync(random))
 
   async function fill(cache, bytes) {
-    const count = Math.ceil(bytes / (${size} + 480))
+    const count = Math.ceil(bytes / (${size} + 280))
     for (let n = 0; n < count; n++) {
       await cache.set('key-' + n, make())
       if (n % 16 === 0) await cache.get('key-' + n)

@@ -11,7 +11,7 @@ const { until } = require('./support/wait.js')
 
 const MAX_BYTES = 16 * 1024 * 1024
 /** About what an entry of these tests costs in L1. */
-const ENTRY_BYTES = 520
+const ENTRY_BYTES = 300
 /** More than fit into L1. */
 const WARM = Math.ceil((1.2 * MAX_BYTES) / ENTRY_BYTES)
 /** What the side table, 1/16 of L1, holds for certain. */

@@ -40,7 +40,7 @@ const KIND = Object.freeze({
   ANSWERED: 253,
 })
 
-/** What the hit function writes to its scratch array, beside the kind: see src/node/hot.rs. */
+/** What the functions of src/node/hot write to their scratch array; what is beside the kind, for a hit only. */
 const SCRATCH = Object.freeze({ KIND: 0, SPENT: 1, MS: 2, SLOT: 3, GENERATION: 4, TIDE: 5, LENGTH: 6 })
 
 exports.KIND = KIND

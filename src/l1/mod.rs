@@ -70,8 +70,7 @@ impl L1 {
         let floor = config
             .max_entries
             .map_or(0, |entries| config.max_bytes / entries.max(1));
-        // A single entry, too, has to fit what the store has for those in use.
-        let floor = floor.min(config.max_bytes / 10 * 9);
+        let floor = floor.min(most_of(config.max_bytes));
         let floor = u32::try_from(floor).unwrap_or(u32::MAX);
         Self {
             store: ArcSwap::from_pointee(Store::new(config.max_bytes, floor, hasher)),
@@ -150,7 +149,8 @@ impl L1 {
     }
 
     fn is_too_large(&self, key: &[u8], entry: &Entry) -> bool {
-        size(key, entry) as u64 > (self.max_bytes / LARGEST_SHARE).max(OVERHEAD as u64 * 2)
+        let largest = (self.max_bytes / LARGEST_SHARE).max(OVERHEAD as u64 * 2);
+        size(key, entry) as u64 > largest.min(most_of(self.max_bytes))
     }
 
     fn place(&self, key: &Arc<[u8]>, entry: Arc<Entry>) -> Put {
@@ -237,6 +237,11 @@ impl L1 {
     pub const fn max_bytes(&self) -> u64 {
         self.max_bytes
     }
+}
+
+/// What a single entry may count for at most: the store has so much for those in use.
+const fn most_of(max_bytes: u64) -> u64 {
+    max_bytes / 10 * 9
 }
 
 /// About how many bytes an entry costs.

@@ -68,6 +68,7 @@ fn the_limits_hold_in_bytes_and_entries_and_evictions_are_counted() {
     for (l1, most) in [
         (l1(1 << 20, None), (1 << 20) / (4 + 500 + OVERHEAD as u64)),
         (l1(64 << 20, Some(1_000)), 1_000),
+        (l1(64 << 20, Some(256)), 256),
         (l1(64 << 20, Some(1)), 1),
     ] {
         for n in 0..5_000_u32 {
@@ -79,6 +80,24 @@ fn the_limits_hold_in_bytes_and_entries_and_evictions_are_counted() {
         assert!(figures.entries >= most - most / 20, "{figures:?}");
         assert_eq!(figures.entries + figures.evicted, 5_000);
     }
+}
+
+#[test]
+fn of_a_few_keys_none_goes_before_the_limit() {
+    for most in [100, 256, 1_000] {
+        let l1 = l1(64 << 20, Some(most));
+        for n in 0..most {
+            l1.put(&key(n.to_be_bytes()), entry(&l1, 500, NEVER));
+        }
+        assert_eq!((l1.figures().entries, l1.figures().evicted), (most, 0));
+    }
+}
+
+#[test]
+fn what_fits_no_part_of_a_tiny_tier_is_too_large() {
+    let l1 = l1(300, None);
+    assert_eq!(l1.put(&key(b"k"), entry(&l1, 10, NEVER)), Put::TooLarge);
+    assert_eq!(l1.figures(), Figures::default());
 }
 
 #[test]

@@ -9,8 +9,8 @@ use super::counters::{CommandFamily, Counts, Label};
 const MANY_READS: u64 = 1_000;
 /// Commands before it is asked which kind dominates.
 const MANY_COMMANDS: u64 = 5_000;
-/// L1 is full from this share of `l1.maxBytes` on: moka evicts a little before the limit.
-const FULL: f64 = 0.95;
+/// L1 is full from this share of `l1.maxBytes` on: of large values a part of it may be full before the whole is.
+const FULL: f64 = 0.85;
 /// A hit rate of L1 below this is low.
 const LOW_HIT_RATE: f64 = 0.5;
 /// Misses of L1 cost little as long as they are fewer than this share of the reads.
@@ -359,7 +359,7 @@ mod tests {
         let low = |counts: &mut Counts| counts.l1_misses = 90_001;
         assert_eq!(of_counts(low), code);
         assert!(of_counts(|counts| counts.l1_misses = 90_000).is_empty());
-        let room = |figures: &mut Figures<'_>| figures.l1 = Some(Memory { bytes: 949, ..L1 });
+        let room = |figures: &mut Figures<'_>| figures.l1 = Some(Memory { bytes: 849, ..L1 });
         assert!(codes(low, room).is_empty());
         let new = |counts: &mut Counts| (counts.l1_hits, counts.l1_misses) = (0, 999);
         assert!(of_counts(new).is_empty());

@@ -4,7 +4,7 @@ use std::ptr;
 
 use napi::sys;
 
-use super::{Hot, MISS, called, number};
+use super::{Hot, called, number};
 use crate::{
     cache::{As, reach::Proof},
     clock,
@@ -37,7 +37,6 @@ impl Hot {
         let mut buffer = [0_u8; STACK_KEY];
         // SAFETY: as this function's.
         let Some(key) = (unsafe { self.read_key(env, name, &mut buffer) }) else {
-            self.tell([MISS]);
             return ptr::null_mut();
         };
         // SAFETY: as this function's.

@@ -160,10 +160,9 @@ unsafe fn called<const N: usize>(
     }
     // SAFETY: `data` is what the function was made with, and the function lives while it runs.
     let hot = unsafe { &*data.cast::<Hot>() };
-    catch_unwind(AssertUnwindSafe(|| work(hot, arguments))).unwrap_or_else(|_| {
-        hot.tell([MISS]);
-        ptr::null_mut()
-    })
+    hot.tell([MISS]);
+    // A panic leaves what was told last: if a claim was made, it settles the ticket when it is dropped.
+    catch_unwind(AssertUnwindSafe(|| work(hot, arguments))).unwrap_or(ptr::null_mut())
 }
 
 impl Hot {
@@ -182,7 +181,6 @@ impl Hot {
         (ticket, want): (u32, As),
         operation: impl FnOnce(&Arc<Cache>, &Key, Waiter) -> Option<Outcome>,
     ) -> sys::napi_value {
-        self.tell([MISS]);
         if ticket == 0 || key.get(self.prefix.len()) == Some(&b'~') {
             return ptr::null_mut();
         }
@@ -190,9 +188,9 @@ impl Hot {
         if self.cache.defers(std::slice::from_ref(&key)) {
             return ptr::null_mut();
         }
+        self.tell([PENDING]);
         let waiter = Waiter::new(Arc::clone(&self.sink), ticket, want);
         let Some(answer) = operation(&self.cache, &key, waiter) else {
-            self.tell([PENDING]);
             return ptr::null_mut();
         };
         self.tell([ANSWERED]);

@@ -4,7 +4,7 @@ use std::{mem::MaybeUninit, ptr, slice};
 
 use napi::sys;
 
-use super::{Hot, MISS, called, number};
+use super::{Hot, called, number};
 use crate::{
     cache::{As, write::WriteOptions},
     entry::{Kind, Payload},
@@ -42,7 +42,6 @@ impl Hot {
         };
         let kind = u8::try_from(kind).ok().and_then(Kind::from_u8);
         let (Some(key), Some(kind), Some(payload)) = (key, kind, payload) else {
-            self.tell([MISS]);
             return ptr::null_mut();
         };
         let payload = Payload::new(kind, payload);
