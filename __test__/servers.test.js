@@ -6,6 +6,7 @@
 
 const assert = require('node:assert/strict')
 const { after, before, describe, test } = require('node:test')
+const { isDeepStrictEqual } = require('node:util')
 const { Cache } = require('evenkeel')
 const { BY_ITSELF, hears, watched } = require('./servers/by-itself.js')
 const { CALLS } = require('./servers/calls.js')
@@ -45,18 +46,22 @@ for (const invalidation of ['off', 'tracking', 'pubsub']) {
         await server.command('FLUSHALL')
         const cache = await openOn(t, server, { invalidation })
         await hears(cache, invalidation)
-        const { first, call } = CALLS[what]
+        const { first, call, attempts = 1 } = CALLS[what]
         await first?.(cache, server)
         const judge = await monitor(server)
         t.after(() => judge.close())
-        const before = cache.stats().l2Commands
-        await call(cache)
-        // What nobody waits for is sent, too.
-        await cache.settled()
-        const sent = await judge.commands()
         const isTold = (line) => /^PUBLISH |^SET \S+:~gone:/.test(line)
-        const own = sent.filter((line) => !isTold(line))
-        assert.deepEqual(namesOf(own, commands), commands)
+        let before, sent, names
+        for (let left = attempts; left > 0 && !isDeepStrictEqual(names, commands); left--) {
+          before = cache.stats().l2Commands
+          await call(cache)
+          // What nobody waits for is sent, too.
+          await cache.settled()
+          sent = await judge.commands()
+          const own = sent.filter((line) => !isTold(line))
+          names = namesOf(own, commands)
+        }
+        assert.deepEqual(names, commands)
         const marks = what.includes('deletePattern') ? 1 : 0
         const told = { off: 0, tracking: marks, pubsub: published }[invalidation]
         assert.equal(sent.filter(isTold).length, told, sent)

@@ -23,7 +23,7 @@ async function taggedByAnother(cache, server) {
   await other.close()
 }
 
-/** What is done for each row of the table; `first` is not counted. */
+/** What is done for each row of the table; `first` is not counted. Of several `attempts` the last counts, the first that is right. */
 const CALLS = {
   '`get`, `getMany`, `has`, `ttl`, `getOrSet`, `peek`, answered by L1': {
     first: (cache) => cache.set('k', 1),
@@ -42,6 +42,8 @@ const CALLS = {
     // The first calls of a process take longer than a turn should.
     first: (cache) => Promise.all(TEN.map((key) => cache.get(`first-${key}`))),
     call: (cache) => Promise.all(TEN.map((key) => cache.get(key))),
+    // A busy machine may hold up the event loop between two of them for longer than the link waits.
+    attempts: 5,
   },
   '`getMany` of 10 keys': { call: (cache) => cache.getMany(TEN) },
   '`getMany` of 10 keys, 9 of them in L1': {
