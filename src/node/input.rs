@@ -33,6 +33,24 @@ const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
 /// Room for most keys with their namespace: they are read without an allocation.
 pub const STACK_KEY: usize = 512;
 
+/// Writes a string as UTF-8 to `room`; how many bytes it has, or `None` if they may not all have fitted, or it is no string.
+///
+/// # Safety
+/// `text` is a live value of `env`; `size` bytes may be written at `room`.
+pub unsafe fn read_into(
+    env: sys::napi_env,
+    text: sys::napi_value,
+    room: *mut u8,
+    size: usize,
+) -> Option<usize> {
+    let mut length = 0;
+    // SAFETY: as this function's; Node-API ends the text with a zero within the room.
+    let status =
+        unsafe { sys::napi_get_value_string_utf8(env, text, room.cast(), size, &raw mut length) };
+    // A text that fills the room to within a character may have been cut.
+    (status == sys::Status::napi_ok && length + 4 < size).then_some(length)
+}
+
 /// Reads a string into `buffer`, behind its first `start` bytes; those and it, or `None` if it is too long, or no string.
 ///
 /// # Safety
@@ -44,20 +62,9 @@ pub unsafe fn read_behind(
     start: usize,
 ) -> Option<&[u8]> {
     let room = &mut buffer[start..];
-    let mut length = 0;
-    // SAFETY: `room` is as long as told; Node-API ends the text with a zero within it.
-    let status = unsafe {
-        sys::napi_get_value_string_utf8(
-            env,
-            name,
-            room.as_mut_ptr().cast(),
-            room.len(),
-            &raw mut length,
-        )
-    };
-    // A text that fills the buffer to within a character may have been cut.
-    let is_whole = status == sys::Status::napi_ok && length + 4 < room.len();
-    is_whole.then_some(&buffer[..start + length])
+    // SAFETY: as this function's, and the room is as long as told.
+    let length = unsafe { read_into(env, name, room.as_mut_ptr(), room.len()) }?;
+    Some(&buffer[..start + length])
 }
 
 /// The key under `prefix`, as it is in Redis.

@@ -8,7 +8,7 @@ use super::{Hot, called, number};
 use crate::{
     cache::{As, write::WriteOptions},
     entry::{Kind, Payload},
-    node::input::STACK_KEY,
+    node::input::{STACK_KEY, read_into},
 };
 
 /// Texts of up to so many bytes are read in one go; longer ones are the other way's.
@@ -57,19 +57,8 @@ impl Hot {
 /// `text` is a live value of `env`.
 unsafe fn read_text(env: sys::napi_env, text: sys::napi_value) -> Option<Vec<u8>> {
     let mut buffer = [const { MaybeUninit::<u8>::uninit() }; STACK_TEXT];
-    let mut length = 0;
-    // SAFETY: the buffer is as long as told.
-    let status = unsafe {
-        sys::napi_get_value_string_utf8(
-            env,
-            text,
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            &raw mut length,
-        )
-    };
-    // A text that fills the buffer to within a character may have been cut.
-    let is_whole = status == sys::Status::napi_ok && length + 4 < buffer.len();
+    // SAFETY: as this function's, and the buffer is as long as told.
+    let length = unsafe { read_into(env, text, buffer.as_mut_ptr().cast(), buffer.len()) }?;
     // SAFETY: Node-API has written as many bytes as it says.
-    is_whole.then(|| unsafe { slice::from_raw_parts(buffer.as_ptr().cast(), length) }.to_vec())
+    Some(unsafe { slice::from_raw_parts(buffer.as_ptr().cast(), length) }.to_vec())
 }
