@@ -8,10 +8,10 @@ export declare class Completions {
    */
   constructor(wake: () => void, resource: object, words: Uint32Array)
   /**
-   * The values of what has ended. The first word is 1 if there is more, for which the caller comes again by itself; then
+   * The values of what has ended, of `most` at most. The first word is 1 if there is more, for which the caller comes again by itself; then
    * come the ticket and the kind of each.
    */
-  take(): unknown[]
+  take(most: number): unknown[]
 }
 
 /** A cache as one environment holds it, or a view of it. */

@@ -126,7 +126,7 @@ fn drain() -> Operation {
     Box::new(move |at| {
         sink.settle(1, Outcome::Value(payload.clone(), As::Value));
         if (at + 1).is_multiple_of(BATCH) {
-            let (items, more) = queue.take();
+            let (items, more) = queue.take(usize::MAX);
             assert!(black_box(items).len() == BATCH && !more);
         }
     })

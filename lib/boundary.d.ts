@@ -45,10 +45,10 @@ export interface NativeLoadOptions {
 /** The completion queue of one environment. */
 export interface Completions {
   /**
-   * The values of what has ended. `words` says whether there is more (1) and then the ticket and the kind of each; ticket 0 is a
+   * The values of what has ended, of `most` at most. `words` says whether there is more (1) and then the ticket and the kind of each; ticket 0 is a
    * notice (kind 0 event, 1 log, 2 ask; value JSON).
    */
-  take(): unknown[]
+  take(most: number): unknown[]
 }
 
 type Reply = Answer | undefined

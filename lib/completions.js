@@ -81,6 +81,11 @@ class Tickets {
   /** @type {NodeJS.Timeout | undefined} */
   #hold
 
+  /** How many wait for their end. */
+  get pending() {
+    return this.#pending
+  }
+
   /**
    * @param {Handle} handle
    * @param {Finish} finish

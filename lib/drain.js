@@ -9,6 +9,10 @@ const native = require('./native.js')
 
 /** Ends that are handed over at once at most, as src/node/completions.rs has it. */
 const MOST = 512
+/** Of all that wait a third at most: while these call again, and Redis is asked for that, the others are handed over. */
+const PARTS = 3
+/** So few that it would not pay to part them. */
+const FEW = 32
 /** After so many the event loop has a turn before the next: Node calls back up to a thousand times on end. */
 const MANY = 16
 
@@ -42,7 +46,7 @@ class Drain {
   }
 
   #run() {
-    const values = this.completions.take()
+    const values = this.completions.take(Math.max(FEW, Math.ceil(this.#tickets.pending / PARTS)))
     // A copy: what settles runs code of others, in which the event loop may turn.
     const words = this.#words.slice(0, 1 + 2 * values.length)
     for (let index = 0; index < values.length; index++) {

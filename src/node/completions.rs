@@ -101,8 +101,8 @@ impl Queue {
         }
     }
 
-    /// As many items as the event loop can bear at once, and whether there are more.
-    pub fn take(&self) -> (VecDeque<Item>, bool) {
+    /// As many items as the event loop can bear at once, `most` at most, and whether there are more.
+    pub fn take(&self, most: usize) -> (VecDeque<Item>, bool) {
         let mut items = self.items.lock();
         let mut bytes = 0;
         let fits = |item: &&Item| {
@@ -110,7 +110,7 @@ impl Queue {
             bytes += item.bytes();
             fits
         };
-        let count = items.iter().take(MOST).take_while(fits).count();
+        let count = items.iter().take(most.min(MOST)).take_while(fits).count();
         if count == items.len() {
             // What is pushed from now on wakes again.
             self.woken.store(false, Ordering::SeqCst);
@@ -164,11 +164,11 @@ impl Completions {
         Ok(Self { queue, words })
     }
 
-    /// The values of what has ended. The first word is 1 if there is more, for which the caller comes again by itself; then
+    /// The values of what has ended, of `most` at most. The first word is 1 if there is more, for which the caller comes again by itself; then
     /// come the ticket and the kind of each.
     #[napi]
-    pub fn take<'env>(&mut self, env: &'env Env) -> Result<Array<'env>> {
-        let (items, more) = self.queue.take();
+    pub fn take<'env>(&mut self, env: &'env Env, most: u32) -> Result<Array<'env>> {
+        let (items, more) = self.queue.take(most as usize);
         // SAFETY: nobody else has a hold of the words: JavaScript reads them between two calls of this function.
         let words = unsafe { self.words.as_mut() };
         let mut values = env.create_array(u32::try_from(items.len()).unwrap_or(0))?;
