@@ -92,5 +92,5 @@ async fn a_server_that_hides_that_it_is_a_replica_is_left_once_in_3_s_at_most() 
     assert_eq!(server.dials().len(), 2);
     pass(200).await;
     let _ = write().await;
-    story.until(LinkState::Down).await;
+    story.until_lost().await;
 }

@@ -137,6 +137,21 @@ impl Story {
         clock::now() - from
     }
 
+    fn is_used(&self) -> bool {
+        matches!(self.link.state(), LinkState::Up | LinkState::Suspect)
+    }
+
+    /// Waits until the link is lost, an hour at most; gives the ms it took. Nobody need see it down: the first try to connect
+    /// may be made at once.
+    async fn until_lost(&self) -> u64 {
+        let from = clock::now();
+        while self.is_used() {
+            pass(1).await;
+            assert!(clock::now() - from <= 60 * MINUTE, "it was not lost");
+        }
+        clock::now() - from
+    }
+
     /// Queues an operation; its end and what came late, if anything does.
     fn ask(&self, request: Request) -> (oneshot::Receiver<Reply>, oneshot::Receiver<Reply>) {
         let (end, ended) = oneshot::channel();

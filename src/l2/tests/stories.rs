@@ -49,7 +49,7 @@ async fn a_frozen_server_is_noticed_under_load_and_costs_nobody_more_than_the_de
     server.freeze(true);
     let from = clock::now();
     let mut ends = Vec::new();
-    while story.link.state() != LinkState::Down {
+    while story.is_used() {
         let (ended, _late) = story.ask(Request::Get(b"k".as_slice().into()));
         ends.push(tokio::spawn(timed(ended)));
         pass(10).await;
@@ -97,7 +97,7 @@ async fn an_idle_link_to_a_frozen_server_is_given_up_after_interval_and_timeout(
     let server = Server::new();
     let story = Story::up(Arc::clone(&server), json!({})).await;
     server.freeze(true);
-    let noticed = story.until(LinkState::Down).await;
+    let noticed = story.until_lost().await;
     assert!((30_000..=32_100).contains(&noticed), "{noticed} ms");
 }
 
@@ -237,7 +237,7 @@ async fn a_server_without_resp3_is_spoken_to_in_resp2_at_once_and_for_an_hour() 
     };
     assert_eq!(hellos(server.take_asked()), 1);
     server.sever();
-    story.until(LinkState::Down).await;
+    story.until_lost().await;
     story.until(LinkState::Up).await;
     assert_eq!(hellos(server.take_asked()), 0);
 }
@@ -247,7 +247,7 @@ async fn a_handshake_that_hangs_is_given_up_after_5_s_once_a_link_was_lost() {
     let server = Server::new();
     let story = Story::up(Arc::clone(&server), json!({})).await;
     server.freeze(true);
-    story.until(LinkState::Down).await;
+    story.until_lost().await;
     let from = server.dials().len();
     pass(2 * MINUTE).await;
     let dials = server.dials();
@@ -389,7 +389,7 @@ async fn after_an_overload_reads_come_back_step_by_step_and_after_a_loss_at_once
         ["tiered", "memory", "partial", "tiered"]
     );
     server.sever();
-    story.until(LinkState::Down).await;
+    story.until_lost().await;
     story.until(LinkState::Up).await;
     assert_eq!(modes(&story.events()), ["memory", "tiered"]);
 }
