@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, Pipeline, ServerError, Value, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, ServerError, Value};
 use tokio::time::sleep;
 
 use super::{
@@ -31,6 +31,7 @@ use super::{
     handshake::{LOADING_MS, Refusal},
     link::{Connection, meaning_of, server_text},
     port::Failure,
+    resp::Client,
     status::LastError,
 };
 use crate::{
@@ -110,7 +111,7 @@ pub async fn replay(
         let mut replay = Replay {
             link,
             setting,
-            redis: &mut connection.redis,
+            redis: &connection.redis,
             is_up: false,
         };
         let error = match replay.all().await {
@@ -173,11 +174,7 @@ pub(super) enum Walked {
 
 /// Does what of the journal concerns more than single keys, whenever the link lets operations in. May be cancelled: what was
 /// not confirmed is still in the journal.
-pub(super) async fn walk(
-    link: &Arc<Link>,
-    setting: &Setting,
-    redis: &mut MultiplexedConnection,
-) -> Walked {
+pub(super) async fn walk(link: &Arc<Link>, setting: &Setting, redis: &Client) -> Walked {
     let mut replay = Replay {
         link,
         setting,
@@ -200,7 +197,7 @@ const EPOCH_KEY: &str = "~epoch";
 struct Replay<'a> {
     link: &'a Arc<Link>,
     setting: &'a Setting,
-    redis: &'a mut MultiplexedConnection,
+    redis: &'a Client,
     /// Whether this is the drain's work, which rests where the link lets nothing in.
     is_up: bool,
 }
@@ -471,10 +468,9 @@ impl Replay<'_> {
         if let Some(publish) = self.link.shared.bus.telling_of(pipeline) {
             sent.add_command(publish);
         }
-        let count = sent.len();
         let counted = &self.link.counters.l2_commands;
-        counted.fetch_add(count as u64, Relaxed);
-        let replies = self.redis.send_packed_commands(&sent, 0, count);
+        counted.fetch_add(sent.len() as u64, Relaxed);
+        let replies = self.redis.send(&sent);
         let replies = tokio::time::timeout(Duration::from_millis(EXCHANGE_MS), replies).await;
         let replies = replies.map_err(|_| Stop::Broken)?;
         let mut replies = replies.map_err(|_| Stop::Broken)?;

@@ -197,6 +197,16 @@ impl Batch {
         self.bytes + waiting.sum::<usize>() * port::WAITING_BYTES
     }
 
+    /// How many commands less it has than were asked for.
+    #[must_use]
+    pub fn saved(&self) -> usize {
+        let saved = self.parts.iter().map(|part| match part {
+            Part::Any(_) | Part::Write(..) | Part::Read(..) => 0,
+            Part::Joined(list) => list.len() - 1,
+        });
+        saved.sum()
+    }
+
     /// What its commands are counted as.
     pub fn families(&self) -> impl Iterator<Item = CommandFamily> {
         self.pipeline.cmd_iter().map(commands::family)

@@ -2,23 +2,20 @@
 //! with its data loaded. Owns the reading of what can go wrong on the way, and the hints for the operator.
 
 use std::{
-    convert::Infallible,
     io,
     net::IpAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use redis::{
-    AsyncConnectionConfig, ErrorKind, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError,
-    Value, aio::MultiplexedConnection,
-};
+use redis::{Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError, Value};
 
 use super::{
     Link, Question, Setting, commands,
     dialer::DialError,
     hearing::Wish,
     link::{Connection, meaning_of, server_text},
+    resp,
     status::{LastError, Server},
     tracking::Pushes,
 };
@@ -32,8 +29,6 @@ use crate::{
 
 /// How long the application may take to name credentials.
 const CREDENTIALS_MS: u64 = 2_000;
-/// Pipelines that may wait for the socket at once.
-const PIPELINES: usize = 1_024;
 /// How long a server may take to say whether it is ready.
 const READY_MS: u64 = 5_000;
 /// How long to wait before asking a loading server again, growing from the first to the second.
@@ -127,20 +122,15 @@ pub async fn connect(
     }
     let hears = protocol == ProtocolVersion::RESP3 && Wish::of(&setting.config).tracks();
     let pushes = hears.then(|| Pushes::new(link, &setting.listener));
-    let mut config = AsyncConnectionConfig::new()
-        .set_response_timeout(None)
-        .set_connection_timeout(None)
-        .set_pipeline_buffer_size(PIPELINES);
-    if let Some(pushes) = pushes.clone() {
-        config = config.set_push_sender(move |push| {
+    let hear = pushes.clone();
+    let (redis, mut driver) = resp::speak(dialed.stream, dialed.writer, move |push| {
+        if let Some(pushes) = &hear {
             pushes.take(&push);
-            Ok::<(), Infallible>(())
-        });
-    }
+        }
+    });
     count_greeting(link, setting, &info);
-    let made = MultiplexedConnection::new_with_config(&info, dialed.stream, config).await;
-    let (redis, driver) =
-        made.map_err(|error| refusal(&error, protocol, setting.redis.tls.is_some()))?;
+    let greeted = resp::meanwhile(&mut driver, resp::greet(&redis, &info)).await;
+    greeted.map_err(|error| refusal(&error, protocol, setting.redis.tls.is_some()))?;
     link.status.lock().connections = 1;
     Ok(Connection {
         redis,
@@ -303,7 +293,7 @@ pub(super) async fn exchange(
 ) -> Result<Vec<Value>, Refusal> {
     let count = pipeline.len();
     link.counters.l2_commands.fetch_add(count as u64, Relaxed);
-    let replies = connection.redis.send_packed_commands(pipeline, 0, count);
+    let replies = connection.redis.send(pipeline);
     let Ok(replies) = tokio::time::timeout(Duration::from_millis(READY_MS), replies).await else {
         let text = format!(
             "connected, but the server did not say within {READY_MS} ms whether it is ready"
@@ -361,15 +351,13 @@ pub(super) fn refusal(error: &RedisError, protocol: ProtocolVersion, tls: bool) 
         | Meaning::Caller => Class::Transient,
     };
     let cut_short = class == Class::Transient && described.code == "ECONNRESET";
-    let unknown_hello =
-        error.kind() == ErrorKind::RESP3NotSupported || meaning == Meaning::OldProtocol;
     Refusal {
         failure: if cut_short {
             Failure::CutShort
         } else {
             Failure::Of(class)
         },
-        old_protocol: unknown_hello && protocol == ProtocolVersion::RESP3,
+        old_protocol: meaning == Meaning::OldProtocol && protocol == ProtocolVersion::RESP3,
         error: described,
     }
 }

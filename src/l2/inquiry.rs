@@ -3,15 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{
-    AsyncConnectionConfig, Pipeline, ProtocolVersion, RedisConnectionInfo, Value,
-    aio::MultiplexedConnection,
-};
+use redis::{Pipeline, ProtocolVersion, RedisConnectionInfo, Value};
 use tokio::time::timeout;
 
 use super::{
     dialer::{self, Dialed},
     handshake::{Refusal, refusal},
+    resp,
     status::LastError,
     tls::TlsContext,
 };
@@ -52,17 +50,13 @@ impl Asker {
     ) -> Result<Vec<Value>, Refusal> {
         let asked = async {
             let dialed = self.dial(endpoint, allowance).await?;
-            let config = AsyncConnectionConfig::new()
-                .set_response_timeout(None)
-                .set_connection_timeout(None);
-            let refused = |error| refusal(&error, ProtocolVersion::RESP2, self.tls.is_some());
-            let made = MultiplexedConnection::new_with_config(info, dialed.stream, config).await;
-            let (mut redis, driver) = made.map_err(refused)?;
-            let count = commands.len();
-            tokio::select! {
-                replies = redis.send_packed_commands(commands, 0, count) => replies.map_err(refused),
-                () = driver => Err(unanswered(endpoint)),
-            }
+            let (redis, mut driver) = resp::speak(dialed.stream, None, drop);
+            let asking = async {
+                resp::greet(&redis, info).await?;
+                redis.send(commands).await
+            };
+            let replies = resp::meanwhile(&mut driver, asking).await;
+            replies.map_err(|error| refusal(&error, ProtocolVersion::RESP2, self.tls.is_some()))
         };
         timeout(allowance, asked)
             .await

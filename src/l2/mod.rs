@@ -3,7 +3,7 @@
 //!
 //! `tier` is what the cache holds: one link, or with a `cluster` one for each master, for which `voice` speaks. Of one link
 //! `port` takes operations in, `supervisor` owns its life, `handshake` makes a connection (over `dialer` and `tls`, to where
-//! `sentinel` says that the master is), `link` serves one, `watch` tells when it is in trouble, `condition` what it can be used
+//! `sentinel` says that the master is) that speaks `resp`, `link` serves one, `watch` tells when it is in trouble, `condition` what it can be used
 //! for then, `batch` cuts what is queued into pipelines, `barrier` replays the journal. `hearing` decides how others' changes
 //! are heard of: by `tracking`, or by what `bus` publishes and `subscriber` hears.
 
@@ -20,6 +20,7 @@ pub mod hearing;
 pub mod inquiry;
 pub mod link;
 pub mod port;
+pub mod resp;
 pub mod sentinel;
 pub mod status;
 pub mod subscriber;

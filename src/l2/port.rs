@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use redis::{Cmd, ServerError, Value};
 use tokio::sync::Notify;
 
-use super::{commands, dialer::Activity};
+use super::{commands, dialer::Activity, link::Lane};
 use crate::{clock, resilience::journal::Journal, tide::Tide};
 
 /// Bytes that may wait for a link that says nothing.
@@ -27,6 +27,9 @@ pub(super) const DEAF_MS: u64 = 60_000;
 const ALL: u32 = 1_000;
 /// What one who waits is counted beside the bytes on the wire, on the high side: most of it is its promise.
 pub(super) const WAITING_BYTES: usize = 2_048;
+/// What a submitter sends by itself at most: more is not worth its time.
+const FEW: usize = 32;
+const FEW_BYTES: usize = FEW * WAITING_BYTES + (16 << 10);
 
 /// Why an operation has no reply.
 #[derive(Debug, Clone, PartialEq)]
@@ -177,6 +180,8 @@ pub struct Port {
     whole: AtomicBool,
     /// What goes over the link in use.
     activity: ArcSwapOption<Activity>,
+    /// The way out, while there is a link.
+    lane: ArcSwapOption<Mutex<Lane>>,
     /// Bytes that were sent and not answered.
     in_flight: AtomicUsize,
     /// Since when there are some.
@@ -203,6 +208,7 @@ impl Port {
             journaled: AtomicUsize::new(0),
             whole: AtomicBool::new(false),
             activity: ArcSwapOption::empty(),
+            lane: ArcSwapOption::empty(),
             in_flight: AtomicUsize::new(0),
             asked: AtomicU64::new(0),
             gated: AtomicBool::new(false),
@@ -401,6 +407,35 @@ impl Port {
         for operation in late {
             operation.refuse(Failure::Timeout);
         }
+    }
+
+    /// Takes all that is queued: what is to be sent, and what nobody waits for any more.
+    pub fn take_due(&self, now: u64) -> (VecDeque<Operation>, VecDeque<Operation>) {
+        let queued = self.take();
+        if queued.iter().all(|operation| operation.deadline > now) {
+            return (queued, VecDeque::new());
+        }
+        queued
+            .into_iter()
+            .partition(|operation| operation.deadline > now)
+    }
+
+    /// Whether little is queued, and nothing is on its way.
+    pub(super) fn is_light(&self) -> bool {
+        if self.in_flight.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        let queue = self.queue.lock();
+        queue.operations.len() <= FEW && queue.bytes <= FEW_BYTES
+    }
+
+    /// The way out, while there is a link.
+    pub(super) fn lane(&self) -> Option<Arc<Mutex<Lane>>> {
+        self.lane.load_full()
+    }
+
+    pub(super) fn set_lane(&self, lane: Option<Arc<Mutex<Lane>>>) {
+        self.lane.store(lane);
     }
 
     /// Takes all that is queued.

@@ -6,7 +6,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
-use redis::{ProtocolVersion, RedisConnectionInfo, Value, aio::PubSub};
+use redis::{ProtocolVersion, RedisConnectionInfo, Value};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout, timeout_at},
@@ -17,7 +17,7 @@ use super::{
     dialer::{DialError, Locate},
     handshake::{Refusal, refusal},
     inquiry::Asker,
-    subscription::hear,
+    subscription::Subscription,
 };
 use crate::{
     clock,
@@ -184,7 +184,7 @@ impl Sentinels {
     async fn follow_one(&self, link: &Link, sentinel: &Endpoint) {
         loop {
             let mut announced = false;
-            if let Ok(Ok(channel)) = timeout(ALLOWANCE, self.subscribe(sentinel)).await {
+            if let Ok(Ok(subscription)) = timeout(ALLOWANCE, self.subscribe(sentinel)).await {
                 if let Ok(Some((master, epoch))) = self.ask(sentinel, ALLOWANCE).await {
                     let endpoint = master.to_string();
                     if self.is_news(epoch) && self.learn(master, epoch) {
@@ -206,7 +206,7 @@ impl Sentinels {
                         ControlFlow::Continue(())
                     }
                 };
-                hear(channel, Some(SILENCE), || (), take).await;
+                subscription.hear(Some(SILENCE), || (), take).await;
             }
             if !announced {
                 sleep(REST.mul_f64(1.0 + fastrand::f64())).await;
@@ -214,14 +214,11 @@ impl Sentinels {
         }
     }
 
-    async fn subscribe(&self, sentinel: &Endpoint) -> Result<PubSub, Refusal> {
+    async fn subscribe(&self, sentinel: &Endpoint) -> Result<Subscription, Refusal> {
         let dialed = self.asker.dial(sentinel, ALLOWANCE).await?;
         let tls = self.asker.tls.is_some();
-        let refused = |error| refusal(&error, ProtocolVersion::RESP2, tls);
-        let channel = PubSub::new(&self.info(), dialed.stream).await;
-        let mut channel = channel.map_err(refused)?;
-        channel.subscribe(SWITCH).await.map_err(refused)?;
-        Ok(channel)
+        let subscribed = Subscription::begin(dialed.stream, &self.info(), SWITCH).await;
+        subscribed.map_err(|error| refusal(&error, ProtocolVersion::RESP2, tls))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use redis::{ProtocolVersion, aio::PubSub};
+use redis::ProtocolVersion;
 use tokio::{
     sync::Notify,
     task::JoinHandle,
@@ -22,7 +22,7 @@ use super::{
     hearing::Way,
     port::DEAF_MS,
     status::LastError,
-    subscription::hear,
+    subscription::Subscription,
 };
 use crate::{
     clock,
@@ -127,7 +127,7 @@ async fn listen(
             ))
         });
         let class = match subscribed {
-            Ok(channel) => {
+            Ok(subscription) => {
                 backoff.up(clock::now());
                 backoff.good_read();
                 // What was read before is as of then.
@@ -140,7 +140,7 @@ async fn listen(
                     take(&link, &setting, bytes);
                     ControlFlow::Continue(())
                 };
-                let heard = hear(channel, setting.config.health.interval, pinged, take);
+                let heard = subscription.hear(setting.config.health.interval, pinged, take);
                 tokio::select! {
                     () = heard => (),
                     () = link.shared.subscriber.left.notified() => (),
@@ -212,7 +212,7 @@ async fn subscribe(
     setting: &Setting,
     memory: &mut Memory,
     protocol: ProtocolVersion,
-) -> Result<PubSub, Refusal> {
+) -> Result<Subscription, Refusal> {
     let info = handshake::connection_info(setting, memory, protocol).await;
     let dialed = setting
         .dial_any
@@ -220,13 +220,9 @@ async fn subscribe(
         .await?;
     handshake::count_greeting(link, setting, &info);
     link.counters.l2_commands.fetch_add(1, Relaxed);
-    let refused = |error| handshake::refusal(&error, protocol, setting.redis.tls.is_some());
-    let mut channel = PubSub::new(&info, dialed.stream).await.map_err(refused)?;
-    channel
-        .subscribe(&link.shared.bus.channel)
-        .await
-        .map_err(refused)?;
-    Ok(channel)
+    let channel = &link.shared.bus.channel;
+    let subscribed = Subscription::begin(dialed.stream, &info, channel).await;
+    subscribed.map_err(|error| handshake::refusal(&error, protocol, setting.redis.tls.is_some()))
 }
 
 fn take(link: &Link, setting: &Setting, bytes: &[u8]) {

@@ -298,7 +298,7 @@ impl Tier {
     /// Flushes what was submitted.
     pub fn wake(&self) {
         match self.cluster.get() {
-            None => self.first.port.wake(),
+            None => self.first.flush(),
             Some(cluster) => cluster.wake(),
         }
     }

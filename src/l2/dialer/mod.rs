@@ -25,11 +25,11 @@ use tokio::{
 
 pub use self::{
     fault::DialError,
-    socket::{Activity, ResetHandle, ResetOnDrop, Transport},
+    socket::{Activity, ResetHandle, ResetOnDrop, Transport, Writer},
 };
 use self::{
     fault::Step,
-    socket::{Resettable, Socket, connect_path, tune},
+    socket::{Resettable, Socket, Tcp, connect_path, tune},
 };
 use super::tls::{Handshake, TlsContext};
 use crate::{
@@ -44,6 +44,8 @@ const FIRST_PASS: Duration = Duration::from_millis(300);
 pub struct Dialed {
     /// What the protocol is spoken over. Dropping it closes the socket.
     pub stream: Box<dyn Transport>,
+    /// Writes to it past the stream, where that is the same.
+    pub writer: Option<Writer>,
     /// What went over it.
     pub activity: Arc<Activity>,
     /// How it ends.
@@ -235,7 +237,7 @@ impl Dialer<'_> {
         let stream = timed(Step::Connect, accept_until, TcpStream::connect(address)).await?;
         let stream = stream.map_err(|error| DialError::of(&error))?;
         tune(&stream, self.redis.keep_alive);
-        secure(Socket::new(stream), handshake, until).await
+        secure(Socket::new(Tcp::new(stream)), handshake, until).await
     }
 }
 
@@ -255,6 +257,7 @@ async fn secure<S: Resettable>(
     until: Instant,
 ) -> Result<Dialed, DialError> {
     let (activity, reset) = (socket.activity(), socket.reset());
+    let writer = socket.writer().filter(|_| handshake.is_none());
     let stream: Box<dyn Transport> = match handshake {
         Some(handshake) => {
             let secured = timed(Step::Secure, until, handshake.over(socket)).await?;
@@ -264,6 +267,7 @@ async fn secure<S: Resettable>(
     };
     Ok(Dialed {
         stream,
+        writer,
         activity,
         reset,
         endpoint: String::new(),
@@ -278,6 +282,7 @@ pub(super) fn dialed_in_memory(stream: impl Resettable) -> Dialed {
     Dialed {
         activity: socket.activity(),
         reset: socket.reset(),
+        writer: None,
         stream: Box::new(socket),
         endpoint: "memory".to_owned(),
         warnings: Arc::default(),

@@ -2,13 +2,14 @@
 
 use std::{
     io::{self, IoSlice},
+    net::Shutdown,
     path::Path,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -122,12 +123,101 @@ impl Drop for ResetOnDrop {
 /// A stream that can be told to end with a reset.
 pub(in crate::l2) trait Resettable: Transport + 'static {
     fn reset_on_drop(&self);
+
+    /// The socket, where anybody may write to it.
+    fn shared(&self) -> Option<&Arc<TcpStream>> {
+        None
+    }
 }
 
-impl Resettable for TcpStream {
+/// A socket of TCP, to which anybody may write at any time.
+pub(in crate::l2) struct Tcp(Arc<TcpStream>);
+
+impl Tcp {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self(Arc::new(stream))
+    }
+}
+
+impl AsyncRead for Tcp {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read_buf(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                read => return Poll::Ready(read.map(drop)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Tcp {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_write_vectored(bufs) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(&*self.0).shutdown(Shutdown::Write))
+    }
+}
+
+impl Resettable for Tcp {
     fn reset_on_drop(&self) {
         // It fails only on a socket that is already dead, which has nothing left to reset.
-        let _ = self.set_zero_linger();
+        let _ = self.0.set_zero_linger();
+    }
+
+    fn shared(&self) -> Option<&Arc<TcpStream>> {
+        Some(&self.0)
+    }
+}
+
+/// Writes to a socket from any thread, past its stream, as long as that is there.
+pub struct Writer {
+    socket: Weak<TcpStream>,
+    activity: Arc<Activity>,
+}
+
+impl Writer {
+    /// Writes as much as the socket takes now; how many bytes that were.
+    ///
+    /// # Errors
+    /// `WouldBlock` where it takes nothing, or what is wrong with it.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let socket = self.socket.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+        let count = socket.try_write(bytes)?;
+        self.activity.bytes_out.fetch_add(count as u64, Relaxed);
+        Ok(count)
     }
 }
 
@@ -154,6 +244,14 @@ impl<S: Resettable> Socket<S> {
 
     pub(super) fn activity(&self) -> Arc<Activity> {
         Arc::clone(&self.activity)
+    }
+
+    /// What writes to it past this stream, if anything may.
+    pub(super) fn writer(&self) -> Option<Writer> {
+        Some(Writer {
+            socket: Arc::downgrade(self.stream.shared()?),
+            activity: self.activity(),
+        })
     }
 
     pub(super) fn reset(&self) -> ResetHandle {
@@ -293,7 +391,7 @@ mod tests {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
         let (client, mut server) = pair().await;
-        let mut socket = Socket::new(client);
+        let mut socket = Socket::new(Tcp::new(client));
         let activity = socket.activity();
         let made = activity.last_rx();
         socket.write_all(b"PING\r\n").await.unwrap();
@@ -303,5 +401,23 @@ mod tests {
         socket.read_exact(&mut [0; 7]).await.unwrap();
         assert_eq!(activity.bytes_in(), 7);
         assert!(activity.last_rx() > made);
+    }
+
+    #[tokio::test]
+    async fn what_is_written_past_the_stream_is_counted_and_only_as_long_as_there_is_one() {
+        use tokio::io::AsyncReadExt;
+
+        let (client, mut server) = pair().await;
+        client.writable().await.unwrap();
+        let socket = Socket::new(Tcp::new(client));
+        let (writer, activity) = (socket.writer().unwrap(), socket.activity());
+        assert_eq!(writer.write(b"PING").unwrap(), 4);
+        assert_eq!(activity.bytes_out(), 4);
+        drop(socket);
+        let error = writer.write(b"PING").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+        let mut bytes = Vec::new();
+        server.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes, b"PING");
     }
 }

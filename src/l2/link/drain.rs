@@ -101,10 +101,10 @@ impl Serving<'_> {
         }
         if wide {
             let (link, setting) = (Arc::clone(self.link), self.setting.clone());
-            let (mut redis, drained) = (self.connection.redis.clone(), Arc::clone(&self.drained));
+            let (redis, drained) = (self.connection.redis.clone(), Arc::clone(&self.drained));
             self.removal = Some(tokio::spawn(async move {
                 // What is not confirmed is tried again at the next drain.
-                match barrier::walk(&link, &setting, &mut redis).await {
+                match barrier::walk(&link, &setting, &redis).await {
                     Walked::Done => drained.some.store(true, Relaxed),
                     Walked::Refused => drained.refused.store(true, Relaxed),
                     Walked::Broken => (),

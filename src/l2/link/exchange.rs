@@ -3,9 +3,8 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use futures_util::{FutureExt, StreamExt};
 use redis::{Pipeline, RedisResult, ServerError, Value};
-use tokio::{task::coop::unconstrained, time::Instant};
+use tokio::time::Instant;
 
 use super::{End, Serving, note_refusal};
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
     l2::{
         batch::{self, Batch, Part, Waiting},
         handshake,
-        port::{Failure, Operation, Reply, Request, Settle, once},
+        port::{Failure, Operation, Reply, Request, Settle},
         status::LastError,
         watch::{fails, is_slow},
     },
@@ -34,10 +33,12 @@ const ROLE_MS: u64 = 3_000;
 
 /// One pipeline that was sent.
 pub(super) struct Sent {
-    pipeline: Arc<Pipeline>,
+    pipeline: Pipeline,
     parts: Vec<Part>,
     deadline: u64,
-    at: Instant,
+    /// When it was sent, on `clock::now`, and more exactly.
+    at: u64,
+    began: Instant,
     /// The breaker's generation when it was sent.
     generation: u64,
     /// What it occupies until it is answered.
@@ -51,6 +52,40 @@ pub(super) struct Sent {
 }
 
 impl Sent {
+    /// What was sent just now.
+    pub(super) fn new(batch: Batch, now: u64) -> Self {
+        let bytes = batch.bytes();
+        let Batch {
+            pipeline,
+            mut parts,
+            ..
+        } = batch;
+        let (mut first, mut last) = (clock::NEVER, 0);
+        for waiting in parts.iter_mut().flat_map(Part::waiting) {
+            if waiting.deadline != clock::NEVER {
+                first = first.min(waiting.deadline);
+                last = last.max(waiting.deadline);
+            }
+        }
+        Self {
+            deadline: first,
+            given_up: if last == 0 { clock::NEVER } else { last },
+            bytes_in: 0,
+            generation: 0,
+            judged: vec![false; parts.len()],
+            at: now,
+            began: Instant::now(),
+            pipeline,
+            parts,
+            bytes,
+        }
+    }
+
+    /// What it occupies until it is answered.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// When the first of those who wait is to be told that it took too long.
     pub(super) const fn deadline(&self) -> u64 {
         self.deadline
@@ -83,83 +118,55 @@ impl Sent {
 }
 
 impl Serving<'_> {
-    pub(super) fn send(&mut self, mut batch: Batch) {
-        if let Some(publish) = self.link.shared.bus.telling_of(&batch.pipeline) {
-            let link = Arc::clone(self.link);
-            batch.follow(publish, once(move |reply| link.heard_of_telling(&reply)));
-        }
-        for family in batch.families() {
-            self.link.counters.commands.count(family);
-        }
-        let bytes = batch.bytes();
-        let Batch {
-            pipeline,
-            mut parts,
-            ..
-        } = batch;
-        let counters = &self.link.counters;
-        counters.l2_commands.fetch_add(parts.len() as u64, Relaxed);
-        let joined: usize = parts
-            .iter()
-            .map(|part| {
-                if let Part::Joined(list) = part {
-                    list.len() - 1
-                } else {
-                    0
-                }
-            })
-            .sum();
-        counters.commands_saved.fetch_add(joined as u64, Relaxed);
-        let now = clock::now();
-        let deadlines: Vec<u64> = parts
-            .iter_mut()
-            .flat_map(Part::waiting)
-            .map(|waiting| waiting.deadline)
-            .collect();
-        // Our own pings have no deadline here: the watch has it.
-        let config = &self.setting.config;
-        let own_patience = millis(config.health.timeout.max(config.l2.timeout));
-        let last = deadlines.iter().filter(|at| **at != clock::NEVER).max();
-        let pipeline = Arc::new(pipeline);
-        let sent = Sent {
-            pipeline: Arc::clone(&pipeline),
-            deadline: deadlines.iter().copied().min().unwrap_or(clock::NEVER),
-            given_up: last.copied().unwrap_or(now + own_patience),
-            bytes_in: self.connection.activity.bytes_in(),
-            judged: vec![false; parts.len()],
-            parts,
-            at: Instant::now(),
-            generation: self.lasting.breaker.generation(),
-            bytes,
+    pub(super) fn send(&mut self, batch: Batch) {
+        let (id, sent) = {
+            let mut lane = self.lane.lock();
+            let sent = lane.put(self.link, batch);
+            lane.leave();
+            sent
         };
-        self.link.port.note_sent(bytes, now);
-        self.next_id += 1;
-        let id = self.next_id;
+        self.keep(id, sent);
+    }
+
+    /// Keeps what submitters sent by themselves.
+    pub(super) fn adopt(&mut self) {
+        let news = self.lane.lock().news();
+        for (id, sent) in news {
+            self.keep(id, sent);
+        }
+    }
+
+    /// Keeps what was sent until it is answered.
+    pub(super) fn keep(&mut self, id: u64, mut sent: Sent) {
+        if sent.given_up == clock::NEVER {
+            // Our own pings have no deadline here: the watch has it.
+            let config = &self.setting.config;
+            sent.given_up = sent.at + millis(config.health.timeout.max(config.l2.timeout));
+        }
+        sent.bytes_in = self.connection.activity.bytes_in();
+        sent.generation = self.lasting.breaker.generation();
         self.link.status.lock().in_flight += sent.parts.len() as u64;
-        let count = sent.parts.len();
+        self.watch.last_traffic = sent.at;
+        self.attend(sent.at);
         self.sent.insert(id, sent);
-        let mut redis = self.connection.redis.clone();
-        let exchange = async move { (id, redis.send_packed_commands(&pipeline, 0, count).await) };
-        // Unconstrained: tokio's budget would put off some of many exchanges and wake the last one first, and
-        // commands would leave out of order.
-        self.replies.push(unconstrained(exchange).boxed());
-        self.watch.last_traffic = now;
-        self.attend(now);
     }
 
     /// Takes the replies that are there already, so that they are settled in one go.
     pub(super) fn settle_ready(&mut self) {
-        while let Some(Some((id, reply))) = self.replies.next().now_or_never() {
+        while let Ok((id, reply)) = self.answered.try_recv() {
             self.settle(id, reply);
         }
     }
 
     pub(super) fn settle(&mut self, id: u64, reply: RedisResult<Vec<Value>>) {
+        if !self.sent.contains_key(&id) {
+            self.adopt();
+        }
         let Some(sent) = self.sent.remove(&id) else {
             return;
         };
         self.link.port.note_answered(sent.bytes);
-        let elapsed = sent.at.elapsed();
+        let elapsed = sent.began.elapsed();
         self.link.status.lock().in_flight -= sent.parts.len() as u64;
         match reply {
             Ok(values) if !sent.fits(&values) => {

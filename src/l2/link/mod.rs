@@ -4,18 +4,14 @@
 
 mod drain;
 mod exchange;
+mod lane;
 mod redirect;
 mod spending;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use redis::{ProtocolVersion, RedisResult, Value, aio::MultiplexedConnection};
+use parking_lot::Mutex;
+use redis::ProtocolVersion;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -23,16 +19,21 @@ use tokio::{
 };
 
 pub(super) use self::exchange::out_of_step;
-pub use self::exchange::{meaning_of, server_text};
 pub(super) use self::spending::note_refusal;
 use self::{
     drain::{DRAIN_MS, Drained},
     exchange::Sent,
+    lane::Answer,
+};
+pub use self::{
+    exchange::{meaning_of, server_text},
+    lane::Lane,
 };
 use super::{
     Control, Link, Setting, batch,
     dialer::{Activity, ResetHandle},
     port::Failure,
+    resp::Client,
     status::LastError,
     tracking::Pushes,
     watch::Watch,
@@ -66,7 +67,7 @@ const CLOSE_MS: u64 = 1_000;
 /// A connection that passed its handshake.
 pub struct Connection {
     /// The sending half.
-    pub redis: MultiplexedConnection,
+    pub redis: Client,
     /// The task that reads and writes the socket; its end is the link's end.
     pub driver: JoinHandle<()>,
     /// When bytes last came.
@@ -152,8 +153,8 @@ pub struct Serving<'a> {
     timer: Pin<Box<Sleep>>,
     timer_at: u64,
     sent: BTreeMap<u64, Sent>,
-    replies: FuturesUnordered<BoxFuture<'static, (u64, RedisResult<Vec<Value>>)>>,
-    next_id: u64,
+    lane: Arc<Mutex<Lane>>,
+    answered: mpsc::UnboundedReceiver<Answer>,
     /// When something was answered last.
     answered_at: u64,
     /// Whether something was answered well.
@@ -187,6 +188,9 @@ impl<'a> Serving<'a> {
             let untracked = connection.untracked.clone();
             subscriber.begin(link, setting, connection.protocol, untracked);
         }
+        let (lane, answered) = Lane::new(connection.redis.clone());
+        let lane = Arc::new(Mutex::new(lane));
+        link.port.set_lane(Some(Arc::clone(&lane)));
         Self {
             link,
             setting,
@@ -197,8 +201,8 @@ impl<'a> Serving<'a> {
             timer: Box::pin(sleep(Duration::ZERO)),
             timer_at: now,
             sent: BTreeMap::new(),
-            replies: FuturesUnordered::new(),
-            next_id: 0,
+            lane,
+            answered,
             answered_at: now,
             was_good: false,
             next_drain: now,
@@ -220,7 +224,7 @@ impl<'a> Serving<'a> {
             self.arm();
             tokio::select! {
                 Some(control) = controls.recv() => self.control(control),
-                Some((id, reply)) = self.replies.next(), if !self.replies.is_empty() => self.settle(id, reply),
+                Some((id, reply)) = self.answered.recv() => self.settle(id, reply),
                 () = self.link.port.woken() => self.send_queued(),
                 () = self.link.port.announced() => self.flush_at = clock::now() + PATIENCE_MS,
                 reply = self.watch.answered(), if self.watch.is_pinging() => self.ponged(reply),
@@ -228,6 +232,7 @@ impl<'a> Serving<'a> {
                 () = &mut self.timer => self.rang(),
             }
             self.settle_ready();
+            self.adopt();
             self.on_time();
             self.clear_doubt();
             self.follow_condition();
@@ -259,7 +264,9 @@ impl<'a> Serving<'a> {
         let now = clock::now();
         if self.attentive_until != 0 && now >= self.attentive_until {
             self.attentive_until = 0;
-            if self.link.port.attend(false) {
+            self.lane.lock().open(false);
+            self.adopt();
+            if self.attentive_until == 0 && self.link.port.attend(false) {
                 self.flush_at = self.flush_at.min(now + PATIENCE_MS);
             }
         }
@@ -287,25 +294,30 @@ impl<'a> Serving<'a> {
     fn attend(&mut self, now: u64) {
         if self.attentive_until == 0 {
             self.link.port.attend(true);
+            self.lane.lock().open(true);
         }
         self.attentive_until = now + ATTENTIVE_MS;
     }
 
     fn send_queued(&mut self) {
         self.flush_at = clock::NEVER;
-        let now = clock::now();
-        let (late, queued): (VecDeque<_>, VecDeque<_>) = self
-            .link
-            .port
-            .take()
-            .into_iter()
-            .partition(|operation| operation.deadline <= now);
-        // The process was busy or suspended: that says nothing of Redis, and nobody waits any more.
-        for operation in late {
-            operation.refuse(Failure::Timeout);
+        let lane = Arc::clone(&self.lane);
+        let (sent, expired) = {
+            // What a submitter sends meanwhile may not pass what was queued before.
+            let mut lane = lane.lock();
+            let (due, expired) = self.link.port.take_due(clock::now());
+            let batches = batch::cut(due, self.link.is_shard());
+            let sent = batches.into_iter().map(|batch| lane.put(self.link, batch));
+            let sent: Vec<_> = sent.collect();
+            lane.leave();
+            (sent, expired)
+        };
+        for (id, sent) in sent {
+            self.keep(id, sent);
         }
-        for batch in batch::cut(queued, self.link.is_shard()) {
-            self.send(batch);
+        // The process was busy or suspended: that says nothing of Redis, and nobody waits any more.
+        for operation in expired {
+            operation.refuse(Failure::Timeout);
         }
     }
 
@@ -346,6 +358,9 @@ impl<'a> Serving<'a> {
     /// Settles everything and lets go of the socket.
     async fn finish(mut self, end: End) -> End {
         self.link.port.shut();
+        self.link.port.set_lane(None);
+        self.lane.lock().end();
+        self.adopt();
         if matches!(end, End::Closed(_) | End::Memory) {
             self.wait_for_replies().await;
         }
@@ -371,10 +386,11 @@ impl<'a> Serving<'a> {
             status.connections = 0;
             status.breaker = BreakerState::Closed;
         }
-        drop(self.replies);
         if let Some(removal) = self.removal {
             removal.abort();
         }
+        // Nobody waits any more.
+        drop((self.lane, self.answered));
         match end {
             End::Closed(_) | End::Memory => self.connection.close().await,
             End::Lost(_) | End::Rejected(_) | End::Role(_) => self.connection.abandon().await,
@@ -392,7 +408,7 @@ impl<'a> Serving<'a> {
                 .min(until)
                 .saturating_sub(clock::now());
             tokio::select! {
-                Some((id, reply)) = self.replies.next() => self.settle(id, reply),
+                Some((id, reply)) = self.answered.recv() => self.settle(id, reply),
                 () = sleep(Duration::from_millis(pause)) => self.expire(clock::now()),
             }
         }
