@@ -7,6 +7,7 @@ const assert = require('node:assert/strict')
 const http = require('node:http')
 const { once } = require('node:events')
 const { after, before, describe, test } = require('node:test')
+const { setTimeout: pause } = require('node:timers/promises')
 const { cacheError, openCache, openOn, ownNamespace } = require('./support/cache.js')
 const { makeCertificates } = require('./support/certs.js')
 const { runScript } = require('./support/child.js')
@@ -215,6 +216,27 @@ describe('sockets', () => {
     await Promise.all(Array.from({ length: 1000 }, (_, index) => cache.set(`key-${index}`, index)))
     await Promise.all(Array.from({ length: 1000 }, (_, index) => cache.get(`key-${index}`)))
     assert.deepEqual([proxy.accepted, proxy.mostOpen], [1, 1])
+  })
+
+  test('what is read is what was written last, whichever thread sends it', async (t) => {
+    const cache = await openOn(t, server, { l1: false })
+    let busy = true
+    const others = Array.from({ length: 20 }, async (_, number) => {
+      while (busy) {
+        await cache.get(`other-${number}`)
+        // Now few are under way, and now many.
+        if (number > 0) await pause(Math.random() * 20)
+      }
+    })
+    for (let count = 0; count < 1_000; count++) {
+      const written = cache.set('key', count)
+      const read = cache.get('key')
+      if (count % 3 === 0) await written
+      assert.equal(await read, count)
+      if (count % 100 === 0) await pause(15)
+    }
+    busy = false
+    await Promise.all(others)
   })
 
   test('maxConnections is a limit that holds while everything is severed again and again', async (t) => {

@@ -26,6 +26,21 @@ const WAYS = {
   frozen: (server) => server.freeze(),
 }
 
+test('a call right behind another is given up in time, though its own thread wrote it', async (t) => {
+  const server = await redisFor(t)
+  const cache = await openOn(t, server, { l1: false, l2: { timeout: DEADLINE_MS } })
+  for (let round = 0; round < 5; round++) {
+    await until(() => cache.get('key', { strict: true }).then(() => true))
+    for (let count = 0; count < 20; count++) await cache.get('key', { strict: true })
+    server.freeze()
+    const given = () =>
+      assert.rejects(cache.get('key', { strict: true }), cacheError(/ERR_CACHE_(TIMEOUT|L2_UNAVAILABLE)/))
+    const { ms } = await timed(given)
+    assert.ok(ms > DEADLINE_MS / 2 && ms < DEADLINE_MS + SLACK_MS, `${ms} ms`)
+    server.thaw()
+  }
+})
+
 for (const [way, takeAway] of Object.entries(WAYS)) {
   describe(`with Redis ${way}`, () => {
     test('every call resolves, from L1 where it can, and strict calls reject with a code', async (t) => {

@@ -1,10 +1,7 @@
 //! Cuts what is queued into pipelines: neighbouring reads are joined into an MGET, small commands travel together,
 //! large ones alone. Pure: what goes in comes out, in an order that never lets a read pass a write of its key.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use redis::{Cmd, Pipeline, Value};
 
@@ -236,7 +233,7 @@ impl Batch {
 
 /// Cuts `operations` into pipelines. `by_slot`, only reads of the same slot are joined.
 #[must_use]
-pub fn cut(operations: VecDeque<Operation>, by_slot: bool) -> Vec<Batch> {
+pub fn cut(operations: impl IntoIterator<Item = Operation>, by_slot: bool) -> Vec<Batch> {
     let mut cutter = Cutter {
         by_slot,
         ..Cutter::default()
@@ -370,7 +367,7 @@ mod tests {
                 .collect();
             args.join(" ")
         };
-        cut(operations.into(), false)
+        cut(operations, false)
             .iter()
             .map(|batch| batch.pipeline.cmd_iter().map(name).collect())
             .collect()
@@ -401,7 +398,7 @@ mod tests {
     #[test]
     fn in_a_cluster_only_reads_of_one_slot_are_joined() {
         let reads = ["{a}1", "{b}1", "{a}2", "c"].map(read);
-        let batches = cut(Vec::from(reads).into(), true);
+        let batches = cut(reads, true);
         let [batch] = &batches[..] else {
             panic!("{} pipelines", batches.len());
         };

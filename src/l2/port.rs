@@ -409,15 +409,21 @@ impl Port {
         }
     }
 
-    /// Takes all that is queued: what is to be sent, and what nobody waits for any more.
-    pub fn take_due(&self, now: u64) -> (VecDeque<Operation>, VecDeque<Operation>) {
-        let queued = self.take();
-        if queued.iter().all(|operation| operation.deadline > now) {
-            return (queued, VecDeque::new());
+    /// Puts what is queued and is to be sent into `room`, which is empty; gives what nobody waits for any more.
+    pub(super) fn take_due(&self, now: u64, room: &mut VecDeque<Operation>) -> Vec<Operation> {
+        {
+            let mut queue = self.queue.lock();
+            queue.bytes = 0;
+            std::mem::swap(&mut queue.operations, room);
         }
-        queued
+        if room.iter().all(|operation| operation.deadline > now) {
+            return Vec::new();
+        }
+        let (due, expired): (VecDeque<_>, _) = std::mem::take(room)
             .into_iter()
-            .partition(|operation| operation.deadline > now)
+            .partition(|operation| operation.deadline > now);
+        *room = due;
+        expired.into()
     }
 
     /// Whether little is queued, and nothing is on its way.

@@ -31,6 +31,8 @@ use crate::cache::{
 /// Ends that are handed over at once, and bytes of values, beyond which a queue waits for the next turn of the event loop.
 const MOST: usize = 512;
 const MOST_BYTES: usize = 256 << 10;
+/// Items that there stays room for.
+const KEPT: usize = 4 * MOST;
 
 /// What an environment is told.
 pub enum Item {
@@ -101,8 +103,12 @@ impl Queue {
         }
     }
 
-    /// As many items as the event loop can bear at once, `most` at most, and whether there are more.
-    pub fn take(&self, most: usize) -> (VecDeque<Item>, bool) {
+    /// Moves as many items to `taken`, which is empty, as the event loop can bear at once, `most` at most; whether there are
+    /// more.
+    pub fn take(&self, most: usize, taken: &mut VecDeque<Item>) -> bool {
+        if taken.capacity() > KEPT {
+            *taken = VecDeque::new();
+        }
         let mut items = self.items.lock();
         let mut bytes = 0;
         let fits = |item: &&Item| {
@@ -111,12 +117,14 @@ impl Queue {
             fits
         };
         let count = items.iter().take(most.min(MOST)).take_while(fits).count();
-        if count == items.len() {
-            // What is pushed from now on wakes again.
-            self.woken.store(false, Ordering::SeqCst);
-            return (std::mem::take(&mut *items), false);
+        if count < items.len() {
+            taken.extend(items.drain(..count));
+            return true;
         }
-        (items.drain(..count).collect(), true)
+        std::mem::swap(&mut *items, taken);
+        // What is pushed from now on wakes again.
+        self.woken.store(false, Ordering::SeqCst);
+        false
     }
 }
 
@@ -139,6 +147,8 @@ impl Sink for Queue {
 pub struct Completions {
     queue: Arc<Queue>,
     words: Uint32Array,
+    /// Room for what is taken.
+    taken: VecDeque<Item>,
 }
 
 #[napi]
@@ -161,23 +171,24 @@ impl Completions {
             ..Queue::default()
         });
         env.add_env_cleanup_hook(Arc::clone(&queue), Queue::end)?;
-        Ok(Self { queue, words })
+        Ok(Self {
+            queue,
+            words,
+            taken: VecDeque::new(),
+        })
     }
 
     /// The values of what has ended, of `most` at most. The first word is 1 if there is more, for which the caller comes again by itself; then
     /// come the ticket and the kind of each.
     #[napi]
     pub fn take<'env>(&mut self, env: &'env Env, most: u32) -> Result<Array<'env>> {
-        let (items, more) = self.queue.take(most as usize);
+        let mut items = std::mem::take(&mut self.taken);
+        let more = self.queue.take(most as usize, &mut items);
         // SAFETY: nobody else has a hold of the words: JavaScript reads them between two calls of this function.
         let words = unsafe { self.words.as_mut() };
         let mut values = env.create_array(u32::try_from(items.len()).unwrap_or(0))?;
         words[0] = u32::from(more);
-        for ((item, at), words) in items
-            .into_iter()
-            .zip(0..)
-            .zip(words[1..].chunks_exact_mut(2))
-        {
+        for ((item, at), words) in items.drain(..).zip(0..).zip(words[1..].chunks_exact_mut(2)) {
             let (ticket, kind) = match item {
                 Item::Settled(ticket, end) => {
                     let kind = outcome::put(env, &mut values, at, end)
@@ -191,6 +202,7 @@ impl Completions {
             };
             words.copy_from_slice(&[ticket, kind]);
         }
+        self.taken = items;
         Ok(values)
     }
 }

@@ -134,7 +134,7 @@ pub(in crate::l2) trait Resettable: Transport + 'static {
 pub(in crate::l2) struct Tcp(Arc<TcpStream>);
 
 impl Tcp {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(in crate::l2) fn new(stream: TcpStream) -> Self {
         Self(Arc::new(stream))
     }
 }
@@ -227,14 +227,14 @@ impl Resettable for tokio::net::UnixStream {
 }
 
 /// A stream that counts, and ends as its [`ResetHandle`] says.
-pub(super) struct Socket<S: Resettable> {
+pub(in crate::l2) struct Socket<S: Resettable> {
     stream: S,
     activity: Arc<Activity>,
     reset: Arc<AtomicBool>,
 }
 
 impl<S: Resettable> Socket<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(in crate::l2) fn new(stream: S) -> Self {
         Self {
             stream,
             activity: Arc::new(Activity::new()),
@@ -247,7 +247,7 @@ impl<S: Resettable> Socket<S> {
     }
 
     /// What writes to it past this stream, if anything may.
-    pub(super) fn writer(&self) -> Option<Writer> {
+    pub(in crate::l2) fn writer(&self) -> Option<Writer> {
         Some(Writer {
             socket: Arc::downgrade(self.stream.shared()?),
             activity: self.activity(),

@@ -363,7 +363,7 @@ impl Serving<'_> {
             settle,
             tries: 0,
         };
-        for batch in batch::cut([operation].into(), false) {
+        for batch in batch::cut([operation], false) {
             self.send(batch);
         }
     }

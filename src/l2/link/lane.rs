@@ -2,7 +2,10 @@
 //! nothing else is on its way, whoever queued it: that spares the waking of a thread, which is most of what a lone read waits
 //! for. The task hears of those when it is woken, by an answer or by its look; only while it looks is the lane open to others.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use redis::{RedisResult, Value};
 use tokio::sync::mpsc;
@@ -13,10 +16,13 @@ use crate::{
     l2::{
         Link,
         batch::{self, Batch},
-        port::{Failure, once},
+        port::{Failure, Operation, once},
         resp::Client,
     },
 };
+
+/// Operations that there stays room for.
+const KEPT: usize = 4_096;
 
 /// The replies to a pipeline, by its number.
 pub(super) type Answer = (u64, RedisResult<Vec<Value>>);
@@ -30,6 +36,8 @@ pub struct Lane {
     is_over: bool,
     /// What submitters sent and the link's task does not know of.
     news: Vec<(u64, Sent)>,
+    /// Room for what is queued.
+    room: VecDeque<Operation>,
 }
 
 impl Lane {
@@ -42,6 +50,7 @@ impl Lane {
             is_open: false,
             is_over: false,
             news: Vec::new(),
+            room: VecDeque::new(),
         };
         (lane, answered)
     }
@@ -86,6 +95,20 @@ impl Lane {
         (self.last, sent)
     }
 
+    /// Puts what is queued behind all others. What nobody waits for any more is given back: the process was busy or suspended,
+    /// which says nothing of Redis.
+    pub(super) fn put_queued(&mut self, link: &Arc<Link>) -> (Vec<(u64, Sent)>, Vec<Operation>) {
+        let mut queued = std::mem::take(&mut self.room);
+        let expired = link.port.take_due(clock::now(), &mut queued);
+        let batches = batch::cut(queued.drain(..), link.is_shard());
+        let sent = batches.into_iter().map(|batch| self.put(link, batch));
+        let sent = sent.collect();
+        if queued.capacity() <= KEPT {
+            self.room = queued;
+        }
+        (sent, expired)
+    }
+
     /// Leaves it to the connection's driver to write what was put.
     pub(super) fn leave(&self) {
         self.client.wake();
@@ -111,11 +134,8 @@ impl Link {
         if !lane.is_open || !lane.client.writes_anywhere() {
             return false;
         }
-        let (due, expired) = self.port.take_due(clock::now());
-        for batch in batch::cut(due, self.is_shard()) {
-            let sent = lane.put(self, batch);
-            lane.news.push(sent);
-        }
+        let (sent, expired) = lane.put_queued(self);
+        lane.news.extend(sent);
         lane.client.write();
         drop(lane);
         for operation in expired {

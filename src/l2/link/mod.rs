@@ -30,7 +30,7 @@ pub use self::{
     lane::Lane,
 };
 use super::{
-    Control, Link, Setting, batch,
+    Control, Link, Setting,
     dialer::{Activity, ResetHandle},
     port::Failure,
     resp::Client,
@@ -301,21 +301,16 @@ impl<'a> Serving<'a> {
 
     fn send_queued(&mut self) {
         self.flush_at = clock::NEVER;
-        let lane = Arc::clone(&self.lane);
         let (sent, expired) = {
             // What a submitter sends meanwhile may not pass what was queued before.
-            let mut lane = lane.lock();
-            let (due, expired) = self.link.port.take_due(clock::now());
-            let batches = batch::cut(due, self.link.is_shard());
-            let sent = batches.into_iter().map(|batch| lane.put(self.link, batch));
-            let sent: Vec<_> = sent.collect();
+            let mut lane = self.lane.lock();
+            let put = lane.put_queued(self.link);
             lane.leave();
-            (sent, expired)
+            put
         };
         for (id, sent) in sent {
             self.keep(id, sent);
         }
-        // The process was busy or suspended: that says nothing of Redis, and nobody waits any more.
         for operation in expired {
             operation.refuse(Failure::Timeout);
         }

@@ -401,3 +401,6 @@ fn is_message(data: &[Value]) -> bool {
 fn closed() -> RedisError {
     io::Error::from(io::ErrorKind::BrokenPipe).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ const DEEPEST: usize = 100;
 /// Room that is made for a list before its elements are there: what it says of its length need not be true.
 const ROOM: usize = 1_024;
 /// Bytes that there is room for in any case.
-pub(super) const LEAST_ROOM: usize = 16 << 10;
+pub(super) const LEAST_ROOM: usize = 64 << 10;
 /// A line that is longer is none: lengths, numbers, states and errors are short.
 const LONGEST_LINE: usize = 64 << 10;
 /// The longest string that Redis can be made to hold.
@@ -185,16 +185,15 @@ fn item(input: &mut BytesMut) -> RedisResult<Option<Item>> {
                 return Ok(Some(Item::Value(Value::Nil)));
             };
             let (kind, length) = match sign {
-                b'*' => (ListKind::Array, Some(length)),
-                b'~' => (ListKind::Set, Some(length)),
-                b'>' => (ListKind::Push, Some(length)),
-                b'%' => (ListKind::Map, length.checked_mul(2)),
+                b'*' => (ListKind::Array, length),
+                b'~' => (ListKind::Set, length),
+                b'>' => (ListKind::Push, length),
+                b'%' => (ListKind::Map, length.saturating_mul(2)),
                 _ => (
                     ListKind::Attribute,
-                    length.checked_mul(2).and_then(|twice| twice.checked_add(1)),
+                    length.saturating_mul(2).saturating_add(1),
                 ),
             };
-            let length = length.ok_or_else(|| foreign("a list longer than any"))?;
             return Ok(Some(Item::List(kind, length)));
         }
         b'+' if line == b"OK" => Value::Okay,
@@ -278,4 +277,167 @@ fn server_error(line: &str) -> ServerError {
 
 fn foreign(what: &str) -> RedisError {
     (ErrorKind::Parse, "not an answer", what.to_owned()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::l2::link::server_text;
+
+    /// All replies in `bytes`, which come in pieces of these sizes in turn.
+    fn read(bytes: &[u8], pieces: &[usize]) -> RedisResult<Vec<Value>> {
+        let (mut reader, mut input, mut values) = (Reader::default(), BytesMut::new(), Vec::new());
+        let (mut rest, mut pieces) = (bytes, pieces.iter().cycle());
+        while !rest.is_empty() {
+            let piece = pieces.next().map_or(rest.len(), |piece| *piece);
+            let (now, later) = rest.split_at(piece.clamp(1, rest.len()));
+            input.extend_from_slice(now);
+            rest = later;
+            while let Some(value) = reader.next(&mut input)? {
+                values.push(value);
+            }
+        }
+        Ok(values)
+    }
+
+    fn one(text: &str) -> Value {
+        let mut values = read(text.as_bytes(), &[]).expect("the protocol");
+        assert_eq!(values.len(), 1, "{text:?}");
+        values.pop().expect("one")
+    }
+
+    fn scalar() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a-zA-Z ]{0,9}".prop_map(|text| format!("+{text}\r\n")),
+            any::<i64>().prop_map(|number| format!(":{number}\r\n")),
+            "[a-z\\r\\n$*:]{0,40}".prop_map(|text| format!("${}\r\n{text}\r\n", text.len())),
+            "[a-z]{0,9}".prop_map(|text| format!("={}\r\ntxt:{text}\r\n", text.len() + 4)),
+            Just("$-1\r\n".to_owned()),
+            Just("*-1\r\n".to_owned()),
+            Just("_\r\n".to_owned()),
+            Just("#t\r\n".to_owned()),
+            Just("#f\r\n".to_owned()),
+            Just(",1.5e3\r\n".to_owned()),
+            Just(",-inf\r\n".to_owned()),
+            Just("(123456789012345678901234567890\r\n".to_owned()),
+        ]
+    }
+
+    fn reply() -> impl Strategy<Value = String> {
+        scalar().prop_recursive(4, 32, 5, |inner| {
+            let lists = (
+                prop::sample::select(vec!['*', '~']),
+                prop::collection::vec(inner.clone(), 0..5),
+            )
+                .prop_map(|(sign, values)| {
+                    format!("{sign}{}\r\n{}", values.len(), values.concat())
+                });
+            let maps = (
+                prop::sample::select(vec!['%', '|']),
+                prop::collection::vec((inner.clone(), inner.clone()), 0..3),
+                inner,
+            )
+                .prop_map(|(sign, pairs, data)| {
+                    let pairs: Vec<String> = pairs
+                        .into_iter()
+                        .map(<[String; 2]>::from)
+                        .map(|pair| pair.concat())
+                        .collect();
+                    let (count, inside) = (pairs.len(), pairs.concat());
+                    let data = if sign == '|' { data } else { String::new() };
+                    format!("{sign}{count}\r\n{inside}{data}")
+                });
+            prop_oneof![lists, maps]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn replies_are_read_as_the_library_reads_them_however_they_are_cut(
+            texts in prop::collection::vec(reply(), 1..5),
+            pieces in prop::collection::vec(1..9_usize, 1..5),
+        ) {
+            let expected: Vec<Value> = texts
+                .iter()
+                .map(|text| redis::parse_redis_value(text.as_bytes()).expect("sound"))
+                .collect();
+            let bytes = texts.concat();
+            prop_assert_eq!(read(bytes.as_bytes(), &[]).expect("sound"), expected.clone());
+            prop_assert_eq!(read(bytes.as_bytes(), &pieces).expect("sound"), expected);
+        }
+
+        #[test]
+        fn any_bytes_are_read_alike_whole_and_in_pieces(bytes: Vec<u8>, pieces in prop::collection::vec(1..9_usize, 1..5)) {
+            let (whole, cut) = (read(&bytes, &[]), read(&bytes, &pieces));
+            prop_assert_eq!(whole.ok(), cut.ok());
+        }
+    }
+
+    #[test]
+    fn an_error_is_its_first_word_and_the_rest() {
+        for text in ["-ERR no such key\r\n", "!15\r\nERR no such key\r\n"] {
+            let Value::ServerError(error) = one(text) else {
+                panic!("{text:?} is an error");
+            };
+            assert_eq!(
+                (error.code(), error.details()),
+                ("ERR", Some("no such key"))
+            );
+            assert_eq!(server_text(&error), "ERR no such key");
+        }
+    }
+
+    #[test]
+    fn a_push_says_what_it_is_about() {
+        let Value::Push { kind, data } = one(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n") else {
+            panic!("a push");
+        };
+        assert_eq!(kind, PushKind::Invalidate);
+        assert_eq!(data, [Value::Array(vec![Value::BulkString(b"k".to_vec())])]);
+        assert!(matches!(
+            one(">0\r\n"),
+            Value::Push {
+                kind: PushKind::Other(_),
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn what_is_no_reply_is_told_at_once() {
+        let deep = "*1\r\n".repeat(DEEPEST + 1);
+        let long = format!("+{}", "x".repeat(LONGEST_LINE));
+        let foreign = [
+            "HTTP/1.1 400 Bad Request\r\n",
+            "SSH",
+            ":12a\r\n",
+            ":\r\n",
+            ":9223372036854775808\r\n",
+            "$5\r\nabcdefg\r\n",
+            "$99999999999\r\n",
+            "#x\r\n",
+            ",x\r\n",
+            &deep,
+            &long,
+        ];
+        for text in foreign {
+            assert!(read(text.as_bytes(), &[]).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_only_said_takes_no_room() {
+        let (mut reader, mut input) = (Reader::default(), BytesMut::new());
+        input.extend_from_slice(b"*2000000000\r\n$4000000000\r\nabc");
+        assert_eq!(reader.next(&mut input).expect("not complete"), None);
+        assert!(input.capacity() <= 2 * LEAST_ROOM, "{}", input.capacity());
+    }
+
+    #[test]
+    fn the_ends_of_the_numbers_are_numbers() {
+        assert_eq!(one(":-9223372036854775808\r\n"), Value::Int(i64::MIN));
+        assert_eq!(one(":9223372036854775807\r\n"), Value::Int(i64::MAX));
+    }
 }
