@@ -220,9 +220,9 @@ describe('sockets', () => {
 
   test('what is read is what was written last, whichever thread sends it', async (t) => {
     const cache = await openOn(t, server, { l1: false })
-    let busy = true
+    const enough = new AbortController()
     const others = Array.from({ length: 20 }, async (_, number) => {
-      while (busy) {
+      while (!enough.signal.aborted) {
         await cache.get(`other-${number}`)
         // Now few are under way, and now many.
         if (number > 0) await pause(Math.random() * 20)
@@ -235,7 +235,7 @@ describe('sockets', () => {
       assert.equal(await read, count)
       if (count % 100 === 0) await pause(15)
     }
-    busy = false
+    enough.abort()
     await Promise.all(others)
   })
 
