@@ -74,13 +74,22 @@ describe('between two hosts', { skip: unavailable() }, () => {
   test('a host that died and came back while the cable was out is noticed at the first word', async () => {
     await open()
     await cache.call('set', 'k', 'v')
-    hosts.cable('server', 'down')
-    await server.kill()
-    hosts.cable('server', 'up')
-    await server.start()
-    assert.equal(await cache.state(), 'up', 'nobody has told it')
+    const dies = async () => {
+      hosts.cable('server', 'down')
+      await server.kill()
+      hosts.cable('server', 'up')
+      await server.start()
+      return (await cache.state()) === 'up'
+    }
+    // Its kernel tells of the end once more after 200 ms: where starting took longer, somebody has told.
+    for (let count = 0; !(await dies()); count++) {
+      assert.ok(count < 5, 'somebody has told it each time')
+      await stateIs('up', 12_000)
+      await cache.call('set', 'k', 'v')
+    }
+    const { l2Reconnects } = (await cache.call('stats')).value
     await cache.call('get', 'other')
-    await until(async () => (await cache.call('stats')).value.l2Reconnects >= 1)
+    await until(async () => (await cache.call('stats')).value.l2Reconnects > l2Reconnects)
     await stateIs('up', 10_000)
     await until(async () => (await cache.call('load', 'k', 'made')).value === 'v')
   })

@@ -49,13 +49,13 @@ class Drain {
     const values = this.completions.take(Math.max(FEW, Math.ceil(this.#tickets.pending / PARTS)))
     // A copy: what settles runs code of others, in which the event loop may turn.
     const words = this.#words.slice(0, 1 + 2 * values.length)
+    const more = words[0] === 1
+    if (more || values.length >= MANY) this.#rest(more)
     for (let index = 0; index < values.length; index++) {
       const [id, kind] = [Number(words[1 + 2 * index]), Number(words[2 + 2 * index])]
       if (id === 0) this.#notice(kind, String(values[index]))
       else this.#settle(id, kind, values[index])
     }
-    const more = words[0] === 1
-    if (more || values.length >= MANY) this.#rest(more)
   }
 
   /**

@@ -134,7 +134,7 @@ pub async fn connect(
     link.status.lock().connections = 1;
     Ok(Connection {
         redis,
-        driver: tokio::spawn(driver),
+        driver: resp::Task::spawn(driver),
         activity: dialed.activity,
         reset: dialed.reset,
         overloaded: false,
@@ -146,7 +146,7 @@ pub async fn connect(
     })
 }
 
-/// Counts what the library sends by itself to say who we are: HELLO, which holds the password, or AUTH; and SELECT.
+/// Counts what says who we are: HELLO, which holds the password, or AUTH; and SELECT.
 pub(super) fn count_greeting(link: &Link, setting: &Setting, info: &RedisConnectionInfo) {
     let greets = info.protocol() == ProtocolVersion::RESP3 || info.password().is_some();
     let sent = u64::from(greets) + u64::from(setting.redis.db != 0);
@@ -178,8 +178,7 @@ pub(super) async fn connection_info(
     let Credentials { username, password } = memory.credentials.clone().unwrap_or(fixed);
     let mut info = RedisConnectionInfo::default()
         .set_db(redis.db)
-        .set_protocol(protocol)
-        .set_skip_set_lib_name();
+        .set_protocol(protocol);
     if let Some(username) = username {
         info = info.set_username(username);
     }

@@ -1,4 +1,4 @@
-//! Where operations enter the link: one queue, taken whole by the link's task. Owns admission (is there a link to
+//! Where operations enter the link: one queue, taken whole by the link's task, or by who has little to send. Owns admission (is there a link to
 //! wait for?) and nothing of what happens afterwards.
 
 use std::{
@@ -334,7 +334,7 @@ impl Port {
         self.in_flight.store(0, Ordering::Relaxed);
     }
 
-    /// Wakes the link's task. Submitters call it once for all they submitted in a tick.
+    /// Wakes the link's task.
     pub fn wake(&self) {
         self.notify.notify_one();
     }

@@ -79,7 +79,7 @@ impl Sentinels {
     }
 
     fn info(&self) -> RedisConnectionInfo {
-        let mut info = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let mut info = RedisConnectionInfo::default();
         if let Some(username) = &self.given.username {
             info = info.set_username(username);
         }

@@ -75,7 +75,15 @@ impl Subscription {
                     Some(message) if take(&message).is_continue() => (),
                     Some(_) | None => return,
                 },
-                () = &mut self.driver => return,
+                _ = &mut self.driver => {
+                    // What came last was still said.
+                    while let Ok(message) = self.messages.try_recv() {
+                        if take(&message).is_break() {
+                            break;
+                        }
+                    }
+                    return;
+                }
                 () = sleep(silence.unwrap_or(NEVER)) => {
                     pinged();
                     let answer = resp::meanwhile(&mut self.driver, self.client.send(&ping));

@@ -498,6 +498,7 @@ impl Drop for Supervisor {
     /// However the task ends, also by a panic, nobody waits for it in vain.
     fn drop(&mut self) {
         self.link.step(Step::Closed);
+        self.link.close_lane();
         self.abandon_queue();
         self.link.port.end_generation();
     }

@@ -106,9 +106,6 @@ impl Queue {
     /// Moves as many items to `taken`, which is empty, as the event loop can bear at once, `most` at most; whether there are
     /// more.
     pub fn take(&self, most: usize, taken: &mut VecDeque<Item>) -> bool {
-        if taken.capacity() > KEPT {
-            *taken = VecDeque::new();
-        }
         let mut items = self.items.lock();
         let mut bytes = 0;
         let fits = |item: &&Item| {
@@ -202,7 +199,9 @@ impl Completions {
             };
             words.copy_from_slice(&[ticket, kind]);
         }
-        self.taken = items;
+        if items.capacity() <= KEPT {
+            self.taken = items;
+        }
         Ok(values)
     }
 }

@@ -318,7 +318,7 @@ pub(super) async fn connect_path(path: &Path) -> io::Result<tokio::net::UnixStre
 }
 
 #[cfg(not(unix))]
-pub(super) async fn connect_path(_path: &Path) -> io::Result<TcpStream> {
+pub(super) async fn connect_path(_path: &Path) -> io::Result<Tcp> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

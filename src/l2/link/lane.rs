@@ -1,6 +1,7 @@
 //! The way on which pipelines go out, numbered in their order. The link's task puts them there, or, where little is queued and
 //! nothing else is on its way, whoever queued it: that spares the waking of a thread, which is most of what a lone read waits
 //! for. The task hears of those when it is woken, by an answer or by its look; only while it looks is the lane open to others.
+//! Over TLS, over sockets in the file system and in a cluster the task does it all.
 
 use std::{
     collections::VecDeque,
@@ -30,6 +31,8 @@ pub(super) type Answer = (u64, RedisResult<Vec<Value>>);
 /// See the module.
 pub struct Lane {
     client: Client,
+    /// Whether anybody may write to the socket.
+    is_plain: bool,
     answers: mpsc::UnboundedSender<Answer>,
     last: u64,
     is_open: bool,
@@ -44,6 +47,7 @@ impl Lane {
     pub(super) fn new(client: Client) -> (Self, mpsc::UnboundedReceiver<Answer>) {
         let (answers, answered) = mpsc::unbounded_channel();
         let lane = Self {
+            is_plain: client.writes_anywhere(),
             client,
             answers,
             last: 0,
@@ -61,7 +65,7 @@ impl Lane {
     }
 
     /// Closes the lane to submitters for good.
-    pub(super) fn end(&mut self) {
+    pub(super) fn close(&mut self) {
         self.is_open = false;
         self.is_over = true;
     }
@@ -123,6 +127,19 @@ impl Link {
         }
     }
 
+    /// Nobody takes care any more of what submitters send: they do not, and what they sent ends.
+    pub(in crate::l2) fn close_lane(&self) {
+        if let Some(lane) = self.port.lane() {
+            self.port.set_lane(None);
+            let news = {
+                let mut lane = lane.lock();
+                lane.close();
+                lane.news()
+            };
+            drop(news);
+        }
+    }
+
     fn flush_here(self: &Arc<Self>) -> bool {
         if !self.port.is_light() {
             return false;
@@ -131,7 +148,7 @@ impl Link {
         let Some(mut lane) = lane.as_ref().and_then(|lane| lane.try_lock()) else {
             return false;
         };
-        if !lane.is_open || !lane.client.writes_anywhere() {
+        if !lane.is_open || !lane.is_plain {
             return false;
         }
         let (sent, expired) = lane.put_queued(self);
@@ -142,5 +159,162 @@ impl Link {
             operation.refuse(Failure::Timeout);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use parking_lot::Mutex;
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        config::Config,
+        l2::{
+            Shared,
+            dialer::socket::{Socket, Tcp},
+            port::Request,
+            resp,
+        },
+        telemetry::counters::Counters,
+        tide::Tide,
+    };
+
+    struct Ends {
+        link: Arc<Link>,
+        lane: Arc<Mutex<Lane>>,
+        server: TcpStream,
+    }
+
+    /// A link whose lane is a connection by TCP, which no driver reads.
+    async fn ends() -> Ends {
+        let config = Config::parse(r#"{"redis":{}}"#).expect("sound options");
+        let redis = config.redis.as_ref().expect("it was given");
+        let shared = Shared::new(&config, redis, Tide::new());
+        let counters = Arc::new(Counters::default());
+        let (link, _) = Link::new(1, &config, "memory".to_owned(), &shared, counters);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let ours = TcpStream::connect(address).await.expect("it listens");
+        ours.writable().await.expect("open");
+        let socket = Socket::new(Tcp::new(ours));
+        let writer = socket.writer();
+        let (client, driver) = resp::speak(Box::new(socket), writer, drop);
+        // Neither polled nor dropped.
+        std::mem::forget(driver);
+        let (lane, answered) = Lane::new(client);
+        std::mem::forget(answered);
+        let lane = Arc::new(Mutex::new(lane));
+        link.port.set_lane(Some(Arc::clone(&lane)));
+        link.port.open();
+        let server = listener.accept().await.expect("connected").0;
+        Ends { link, lane, server }
+    }
+
+    fn queue(link: &Link, key: &str, deadline: u64) {
+        let operation = Operation {
+            request: Request::Get(key.as_bytes().into()),
+            deadline,
+            settle: once(|_| ()),
+            tries: 0,
+        };
+        assert!(link.port.submit(operation).is_none());
+    }
+
+    fn task_is_woken(link: &Link) -> bool {
+        link.port.woken().now_or_never().is_some()
+    }
+
+    #[tokio::test]
+    async fn a_submitter_writes_what_is_little_while_nothing_is_under_way() {
+        let Ends {
+            link,
+            lane,
+            mut server,
+        } = ends().await;
+        lane.lock().open(true);
+        queue(&link, "a", clock::NEVER);
+        queue(&link, "b", clock::NEVER);
+        link.flush();
+        let expected = b"*3\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n";
+        let mut bytes = vec![0; expected.len()];
+        server.read_exact(&mut bytes).await.expect("written");
+        assert_eq!(bytes, expected);
+        assert!(!task_is_woken(&link));
+        let news = lane.lock().news();
+        assert_eq!(news.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1]);
+        // That is under way now.
+        queue(&link, "c", clock::NEVER);
+        link.flush();
+        assert!(task_is_woken(&link) && link.port.is_queued());
+    }
+
+    #[tokio::test]
+    async fn what_is_much_is_left_to_the_task() {
+        let Ends { link, lane, .. } = ends().await;
+        lane.lock().open(true);
+        for number in 0..100 {
+            queue(&link, &number.to_string(), clock::NEVER);
+        }
+        link.flush();
+        assert!(task_is_woken(&link) && lane.lock().news().is_empty());
+    }
+
+    #[tokio::test]
+    async fn nobody_writes_while_the_task_does_not_look_or_has_the_lane() {
+        let Ends { link, lane, .. } = ends().await;
+        queue(&link, "a", clock::NEVER);
+        link.flush();
+        assert!(task_is_woken(&link), "the task does not look");
+        {
+            let mut held = lane.lock();
+            held.open(true);
+            link.flush();
+            assert!(task_is_woken(&link), "the task has it");
+        }
+        lane.lock().close();
+        lane.lock().open(true);
+        link.flush();
+        assert!(task_is_woken(&link), "it is over");
+        assert!(link.port.is_queued() && lane.lock().news().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_not_sent() {
+        let Ends { link, lane, .. } = ends().await;
+        lane.lock().open(true);
+        let (sender, ended) = tokio::sync::oneshot::channel();
+        let operation = Operation {
+            request: Request::Get(b"a".as_slice().into()),
+            deadline: 0,
+            settle: once(|reply| drop(sender.send(reply))),
+            tries: 0,
+        };
+        assert!(link.port.submit(operation).is_none());
+        link.flush();
+        assert_eq!(ended.await, Ok(Err(Failure::Timeout)));
+        assert!(lane.lock().news().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_ends_with_the_lane_if_no_task_takes_care() {
+        let Ends { link, lane, .. } = ends().await;
+        lane.lock().open(true);
+        let (sender, ended) = tokio::sync::oneshot::channel::<()>();
+        let operation = Operation {
+            request: Request::Get(b"a".as_slice().into()),
+            deadline: clock::NEVER,
+            settle: once(|_| drop(sender)),
+            tries: 0,
+        };
+        assert!(link.port.submit(operation).is_none());
+        link.flush();
+        drop(lane);
+        link.close_lane();
+        assert!(ended.await.is_err(), "its claim was dropped");
     }
 }

@@ -11,7 +11,7 @@ mod spending;
 use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use redis::ProtocolVersion;
+use redis::{ProtocolVersion, RedisError};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -32,8 +32,9 @@ pub use self::{
 use super::{
     Control, Link, Setting,
     dialer::{Activity, ResetHandle},
+    handshake::describe,
     port::Failure,
-    resp::Client,
+    resp::{Client, Task},
     status::LastError,
     tracking::Pushes,
     watch::Watch,
@@ -68,8 +69,8 @@ const CLOSE_MS: u64 = 1_000;
 pub struct Connection {
     /// The sending half.
     pub redis: Client,
-    /// The task that reads and writes the socket; its end is the link's end.
-    pub driver: JoinHandle<()>,
+    /// What reads and writes the socket; its end is the link's end.
+    pub driver: Task,
     /// When bytes last came.
     pub activity: Arc<Activity>,
     /// Resets the socket instead of closing it.
@@ -90,25 +91,19 @@ pub struct Connection {
 
 impl Connection {
     /// Gives the socket up at once: what it had not sent is never applied (RST instead of FIN).
-    pub async fn abandon(self) {
+    pub async fn abandon(mut self) {
         self.reset.abort();
-        self.driver.abort();
-        if !self.driver.is_finished() {
-            let _ = self.driver.await;
-        }
+        self.driver.abort().await;
     }
 
-    /// Closes the socket in order.
-    pub async fn close(self) {
+    /// Closes the socket in order, or, where that takes too long, gives it up.
+    pub async fn close(mut self) {
         drop(self.redis);
-        if self.driver.is_finished() {
-            return;
-        }
-        if tokio::time::timeout(Duration::from_millis(CLOSE_MS), self.driver)
-            .await
-            .is_err()
-        {
+        let in_order = self.driver.ended();
+        let in_order = tokio::time::timeout(Duration::from_millis(CLOSE_MS), in_order);
+        if in_order.await.is_err() {
             self.reset.abort();
+            self.driver.abort().await;
         }
     }
 }
@@ -228,7 +223,7 @@ impl<'a> Serving<'a> {
                 () = self.link.port.woken() => self.send_queued(),
                 () = self.link.port.announced() => self.flush_at = clock::now() + PATIENCE_MS,
                 reply = self.watch.answered(), if self.watch.is_pinging() => self.ponged(reply),
-                _ = &mut self.connection.driver => self.end = Some(End::Lost(broken())),
+                error = self.connection.driver.ended() => self.end = Some(End::Lost(lost(error.as_ref()))),
                 () = &mut self.timer => self.rang(),
             }
             self.settle_ready();
@@ -304,9 +299,11 @@ impl<'a> Serving<'a> {
         let (sent, expired) = {
             // What a submitter sends meanwhile may not pass what was queued before.
             let mut lane = self.lane.lock();
-            let put = lane.put_queued(self.link);
-            lane.leave();
-            put
+            let (sent, expired) = lane.put_queued(self.link);
+            if !sent.is_empty() {
+                lane.leave();
+            }
+            (sent, expired)
         };
         for (id, sent) in sent {
             self.keep(id, sent);
@@ -354,7 +351,7 @@ impl<'a> Serving<'a> {
     async fn finish(mut self, end: End) -> End {
         self.link.port.shut();
         self.link.port.set_lane(None);
-        self.lane.lock().end();
+        self.lane.lock().close();
         self.adopt();
         if matches!(end, End::Closed(_) | End::Memory) {
             self.wait_for_replies().await;
@@ -421,6 +418,8 @@ fn elsewhere() -> LastError {
     LastError::new("EMOVED", "another server is the master now")
 }
 
-fn broken() -> LastError {
-    LastError::new("ECONNRESET", "the connection was closed by the other side")
+/// Why a connection is gone, if that is known.
+fn lost(error: Option<&RedisError>) -> LastError {
+    let closed = || LastError::new("ECONNRESET", "the connection was closed by the other side");
+    error.map_or_else(closed, describe)
 }

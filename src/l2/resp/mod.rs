@@ -18,13 +18,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use redis::{ErrorKind, Pipeline, PushInfo, PushKind, RedisError, RedisResult, Value};
 use tokio::{
     io::{AsyncReadExt, AsyncWrite},
     sync::{mpsc, oneshot},
+    task::JoinHandle,
 };
 
 pub use self::greeting::greet;
@@ -78,7 +79,7 @@ impl Teller {
 #[derive(Default)]
 struct State {
     /// What is to be written.
-    output: BytesMut,
+    output: Vec<u8>,
     /// The driver has something to write before that.
     is_writing: bool,
     /// The socket, where anybody may write.
@@ -87,8 +88,8 @@ struct State {
     asked: VecDeque<Asked>,
     /// No client is left.
     forsaken: bool,
-    /// The socket is of no use any more.
-    ended: bool,
+    /// Why the socket is of no use any more.
+    ended: Option<RedisError>,
 }
 
 struct Asked {
@@ -135,14 +136,18 @@ impl Client {
 
     fn put(&self, commands: &Pipeline, teller: Teller) {
         let mut state = self.0.0.state.lock();
-        if state.ended {
+        if let Some(error) = &state.ended {
+            let error = error.clone();
             drop(state);
-            teller.tell(Err(closed()));
-            return;
+            return teller.tell(Err(error));
         }
-        state
-            .output
-            .extend_from_slice(&commands.get_packed_pipeline());
+        if commands.is_empty() {
+            drop(state);
+            return teller.tell(Ok(Vec::new()));
+        }
+        for command in commands.cmd_iter() {
+            command.write_packed_command(&mut state.output);
+        }
         state.asked.push_back(Asked {
             count: commands.len(),
             replies: Vec::with_capacity(commands.len()),
@@ -180,8 +185,9 @@ impl Drop for Handle {
 pub struct Driver<H> {
     shared: Arc<Shared>,
     stream: Box<dyn Transport>,
-    /// What is being written.
-    output: BytesMut,
+    /// What is being written, and how much of it was.
+    output: Vec<u8>,
+    written: usize,
     input: BytesMut,
     reader: Reader,
     hear: H,
@@ -205,7 +211,8 @@ pub fn speak<H: FnMut(PushInfo)>(
     let driver = Driver {
         shared: Arc::clone(&shared),
         stream,
-        output: BytesMut::new(),
+        output: Vec::new(),
+        written: 0,
         input: BytesMut::new(),
         reader: Reader::default(),
         hear,
@@ -214,15 +221,51 @@ pub fn speak<H: FnMut(PushInfo)>(
 }
 
 impl<H: FnMut(PushInfo) + Unpin> Future for Driver<H> {
-    type Output = ();
+    /// Why it ended, unless the other side has closed.
+    type Output = Option<RedisError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<RedisError>> {
         let driver = self.get_mut();
         driver.shared.driver.register(cx.waker());
         driver.drive(cx).map(|ended| {
-            let error = ended.err().unwrap_or_else(closed);
-            driver.shared.end(&error);
+            let error = ended.err();
+            driver.shared.end(&error.clone().unwrap_or_else(closed));
+            error
         })
+    }
+}
+
+/// A driver that runs; it ends with its handle. None once its end was told.
+pub struct Task(Option<JoinHandle<Option<RedisError>>>);
+
+impl Task {
+    /// Lets a driver run.
+    pub fn spawn<H: FnMut(PushInfo) + Send + Unpin + 'static>(driver: Driver<H>) -> Self {
+        Self(Some(tokio::spawn(driver)))
+    }
+
+    /// Resolves at its end: why it ended, where that is known. May be cancelled.
+    pub async fn ended(&mut self) -> Option<RedisError> {
+        let handle = self.0.as_mut()?;
+        let error = handle.await.unwrap_or_default();
+        self.0 = None;
+        error
+    }
+
+    /// Ends it; resolves once its socket is closed.
+    pub async fn abort(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.abort();
+        }
+        self.ended().await;
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.abort();
+        }
     }
 }
 
@@ -246,23 +289,23 @@ impl<H: FnMut(PushInfo)> Driver<H> {
     /// Ready once all is written.
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.output.is_empty() {
+            if self.written == self.output.len() {
+                self.written = 0;
+                self.output.clear();
+                self.output.shrink_to(KEPT_ROOM);
                 let mut state = self.shared.state.lock();
                 state.is_writing = !state.output.is_empty();
                 if !state.is_writing {
                     break;
                 }
-                self.output.clear();
                 std::mem::swap(&mut self.output, &mut state.output);
             }
-            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
+            let rest = &self.output[self.written..];
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.output.advance(count);
-        }
-        if self.output.capacity() > KEPT_ROOM {
-            self.output = BytesMut::new();
+            self.written += count;
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
@@ -273,10 +316,11 @@ impl<H: FnMut(PushInfo)> Driver<H> {
             while let Some(value) = self.reader.next(&mut self.input)? {
                 self.take(value)?;
             }
-            if self.input.is_empty() && self.input.capacity() > KEPT_ROOM {
-                self.input = BytesMut::new();
-            }
             self.input.reserve(LEAST_ROOM);
+            // Only now does it show how much room there is in all.
+            if self.input.is_empty() && self.input.capacity() > KEPT_ROOM {
+                self.input = BytesMut::with_capacity(LEAST_ROOM);
+            }
             let read = pin!(self.stream.read_buf(&mut self.input));
             if ready!(read.poll(cx))? == 0 {
                 return Poll::Ready(Ok(()));
@@ -294,7 +338,12 @@ impl<H: FnMut(PushInfo)> Driver<H> {
         };
         let mut state = self.shared.state.lock();
         let Some(asked) = state.asked.front_mut() else {
-            return Err((ErrorKind::Parse, "an answer to no question").into());
+            // An error says, as a rule, why the connection is about to be closed.
+            return Err(if let Value::ServerError(error) = value {
+                error.into()
+            } else {
+                (ErrorKind::Parse, "an answer to no question").into()
+            });
         };
         asked.replies.push(value);
         if asked.replies.len() == asked.count
@@ -317,7 +366,7 @@ pub async fn meanwhile<T, H: FnMut(PushInfo) + Unpin>(
         biased;
         done = &mut work => done,
         // Whoever asked knows.
-        () = driver => work.await,
+        _ = driver => work.await,
     }
 }
 
@@ -340,20 +389,27 @@ impl Shared {
         else {
             return false;
         };
-        while !output.is_empty() {
-            match writer.write(output) {
-                Ok(count) if count > 0 => output.advance(count),
+        let mut written = 0;
+        while written < output.len() {
+            match writer.write(&output[written..]) {
+                Ok(count) if count > 0 => written += count,
                 // The driver finds out what it is.
-                Ok(_) | Err(_) => return false,
+                Ok(_) | Err(_) => break,
             }
         }
-        true
+        output.drain(..written);
+        if output.capacity() > KEPT_ROOM {
+            output.shrink_to(KEPT_ROOM);
+        }
+        output.is_empty()
     }
 
     /// Tells all who wait that nothing will come, and whoever asks from now on.
     fn end(&self, error: &RedisError) {
         let mut state = self.state.lock();
-        state.ended = true;
+        state.ended.get_or_insert_with(|| error.clone());
+        state.writer = None;
+        state.output = Vec::new();
         let asked = std::mem::take(&mut state.asked);
         drop(state);
         for asked in asked {

@@ -247,7 +247,8 @@ fn line_end(input: &[u8]) -> RedisResult<Option<usize>> {
 
 fn number(line: &[u8]) -> RedisResult<i64> {
     let negative = line.first() == Some(&b'-');
-    let digits = line.strip_prefix(b"-").unwrap_or(line);
+    let digits = line.strip_prefix(b"-").or(line.strip_prefix(b"+"));
+    let digits = digits.unwrap_or(line);
     let add = |sum: i64, digit: &u8| {
         let digit = char::from(*digit).to_digit(10)?;
         // Downwards, where there is one number more.
@@ -439,5 +440,6 @@ mod tests {
     fn the_ends_of_the_numbers_are_numbers() {
         assert_eq!(one(":-9223372036854775808\r\n"), Value::Int(i64::MIN));
         assert_eq!(one(":9223372036854775807\r\n"), Value::Int(i64::MAX));
+        assert_eq!(one(":+5\r\n"), Value::Int(5));
     }
 }

@@ -115,7 +115,50 @@ async fn an_answer_that_nobody_asked_for_ends_the_connection() {
         11
     );
     let error = client.send(&pipe(&["B"])).await.expect_err("it has ended");
-    assert!(error.is_connection_dropped());
+    assert_eq!(error.kind(), ErrorKind::Parse);
+}
+
+#[tokio::test]
+async fn an_error_that_nobody_asked_for_is_why_the_connection_ended() {
+    let (client, mut server, _heard) = connected();
+    says(&mut server, "-ERR max number of clients reached\r\n").await;
+    drop(server);
+    tokio::task::yield_now().await;
+    let error = client.send(&pipe(&["A"])).await.expect_err("it has ended");
+    assert_eq!(error.detail(), Some("max number of clients reached"));
+}
+
+#[tokio::test]
+async fn no_room_is_kept_that_only_a_large_value_needed() {
+    let (ours, mut server) = duplex(1 << 20);
+    let (client, mut driver) = speak(Box::new(ours), None, drop);
+    let mut large = redis::pipe();
+    large.cmd("A").arg(vec![b'x'; 8 << 20]);
+    let asked = client.send(&large);
+    let other_side = async {
+        let mut bytes = vec![0; large.get_packed_pipeline().len()];
+        server.read_exact(&mut bytes).await.expect("all of it");
+        let value = "y".repeat(8 << 20);
+        says(&mut server, &format!("${}\r\n{value}\r\n", value.len())).await;
+        asked.await.expect("answered")
+    };
+    let replies = meanwhile(&mut driver, other_side).await;
+    assert!(matches!(&replies[0], Value::BulkString(bytes) if bytes.len() == 8 << 20));
+    // The next exchange finds out.
+    let asked = client.send(&pipe(&["B"]));
+    says(&mut server, "+OK\r\n").await;
+    meanwhile(&mut driver, asked).await.expect("answered");
+    driver.input.reserve(LEAST_ROOM);
+    assert!(
+        driver.input.capacity() <= KEPT_ROOM,
+        "{}",
+        driver.input.capacity()
+    );
+    let waiting = client.0.0.state.lock().output.capacity();
+    assert!(
+        waiting.max(driver.output.capacity()) <= KEPT_ROOM,
+        "{waiting}"
+    );
 }
 
 #[tokio::test]
