@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use redis::{Cmd, ServerError};
+use smallvec::SmallVec;
 
 use super::{Cache, Key, Outcome};
 use crate::{
@@ -47,7 +48,7 @@ impl Cache {
             return;
         };
         let begun = |key: &Key| l2.journal(key, |journal| journal.begin_write(key));
-        let written: Vec<(Key, u64)> = keys
+        let written: SmallVec<[(Key, u64); 1]> = keys
             .iter()
             .map(|key| (Arc::clone(key), begun(key)))
             .collect();

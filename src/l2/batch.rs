@@ -179,7 +179,7 @@ impl Batch {
     #[must_use]
     pub fn read(key: Arc<[u8]>, waiting: Waiting) -> Self {
         let mut batch = Self::default();
-        let (cmd, size) = (get(&key), key.len());
+        let (cmd, size) = (commands::get(&[&key]), key.len());
         batch.push(cmd, Part::Read(key, waiting), size);
         batch
     }
@@ -245,12 +245,6 @@ pub fn cut(operations: impl IntoIterator<Item = Operation>, by_slot: bool) -> Ve
     cutter.batches
 }
 
-fn get(key: &[u8]) -> Cmd {
-    let mut cmd = redis::cmd("GET");
-    cmd.arg(key);
-    cmd
-}
-
 #[derive(Default)]
 struct Cutter {
     by_slot: bool,
@@ -306,19 +300,17 @@ impl Cutter {
     }
 
     fn send_reads(&mut self, mut reads: Vec<(Arc<[u8]>, Waiting)>) {
-        if reads.len() == 1 {
-            if let Some((key, waiting)) = reads.pop() {
-                let size = key.len();
-                self.send(get(&key), Part::Read(key, waiting), size);
-            }
-        } else if !reads.is_empty() {
-            let mut cmd = redis::cmd("MGET");
-            let mut size = 0;
-            for (key, _) in &reads {
-                cmd.arg(&**key);
-                size += key.len() + 8;
-            }
+        if reads.is_empty() {
+            return;
+        }
+        let keys: Vec<&[u8]> = reads.iter().map(|(key, _)| &**key).collect();
+        let cmd = commands::get(&keys);
+        if reads.len() > 1 {
+            let size = keys.iter().map(|key| key.len() + 8).sum();
             self.send(cmd, Part::Joined(reads), size);
+        } else if let Some((key, waiting)) = reads.pop() {
+            let size = key.len();
+            self.send(cmd, Part::Read(key, waiting), size);
         }
     }
 

@@ -21,8 +21,8 @@ pub enum OnlyIf {
 /// SET with its expiry in the same command.
 #[must_use]
 pub fn set(key: &[u8], value: &[u8], expire_ms: Option<u64>, only_if: Option<OnlyIf>) -> Cmd {
-    let mut cmd = redis::cmd("SET");
-    cmd.arg(key).arg(value);
+    let mut cmd = Cmd::with_capacity(6, key.len() + value.len() + 32);
+    cmd.arg("SET").arg(key).arg(value);
     if let Some(ms) = expire_ms {
         cmd.arg("PX").arg(ms);
     }
@@ -31,6 +31,18 @@ pub fn set(key: &[u8], value: &[u8], expire_ms: Option<u64>, only_if: Option<Onl
         Some(OnlyIf::Present) => cmd.arg("XX"),
         None => &mut cmd,
     };
+    cmd
+}
+
+/// GET of one key, or MGET of many.
+#[must_use]
+pub fn get(keys: &[&[u8]]) -> Cmd {
+    let bytes: usize = keys.iter().map(|key| key.len()).sum();
+    let mut cmd = Cmd::with_capacity(keys.len() + 1, bytes + 4);
+    cmd.arg(if keys.len() == 1 { "GET" } else { "MGET" });
+    for key in keys {
+        cmd.arg(*key);
+    }
     cmd
 }
 
@@ -353,6 +365,12 @@ mod tests {
             text(&set(b"k", b"v", Some(1), Some(OnlyIf::Present))),
             "SET k v PX 1 XX"
         );
+    }
+
+    #[test]
+    fn one_key_is_read_by_get_and_more_by_mget() {
+        assert_eq!(text(&get(&[b"k"])), "GET k");
+        assert_eq!(text(&get(&[b"k", b"l"])), "MGET k l");
     }
 
     #[test]
