@@ -23,11 +23,12 @@ function store(model, key, { stored, entry }) {
 }
 
 /** Refreshes behind a stale value; how often the factory was called. */
-function refresh(model, record) {
+function refresh(model, record, seen) {
   const { key, retryAfter = Infinity } = record
-  if (model.now < model.waits.get(key)) return 0
+  const rest = model.rest(key)
+  if (rest && (rest.sure || seen?.calls === 0)) return 0
   const made = madeBy(record)
-  if (made.outcome.rejects) model.waits.set(key, model.now + retryAfter)
+  if (made.outcome.rejects) model.waits.set(key, { until: model.now + retryAfter, sure: true })
   store(model, key, made)
   return 1
 }
@@ -56,7 +57,7 @@ function loaded(model, record, seen) {
   const { key } = record
   const [fresh, stale] = [model.fresh(key), model.stale(key)]
   if (fresh) return [{ value: valueOf(fresh.value) }, 0]
-  if (stale) return [{ value: valueOf(stale.value) }, refresh(model, record)]
+  if (stale) return [{ value: valueOf(stale.value) }, refresh(model, record, seen)]
   const failure = remembered(model, key, seen)
   return failure ? [failure, 0] : [load(model, record), 1]
 }
@@ -88,7 +89,7 @@ const getOrSet = {
   fields: { key: aKey, callers: fc.constantFrom(1, 3), times: fc.constantFrom(1, 2), ...FACTORY },
   optional: LOADER,
   // Nobody says what comes of a factory that may not be tried again, once there is no stale value any more.
-  fits: (model, { key }) => model.fresh(key) || model.stale(key) || !(model.now < model.waits.get(key)),
+  fits: (model, { key }) => model.fresh(key) || model.stale(key) || !model.rest(key),
   async run(cache, record, context) {
     const groups = []
     for (let n = 0; n < record.times; n++) groups.push(await ask(cache, record, context))

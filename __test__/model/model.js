@@ -92,10 +92,15 @@ class Model {
     for (const key of this.failures.keys()) if (matches(key)) this.doubt(key)
   }
 
-  /** Nobody promises that what was done to this key, which has no entry, leaves its failure remembered, or that it does not. */
+  /** Nobody promises that what was done to this key, which has no fresh entry, leaves its failure remembered, or that it does not. */
   doubt(key) {
-    const failure = this.failures.get(key)
-    if (failure) failure.sure = false
+    for (const each of [this.failures.get(key), this.waits.get(key)]) if (each) each.sure = false
+  }
+
+  /** The rest of a key whose factory has failed behind a stale value. */
+  rest(key) {
+    const wait = this.waits.get(key)
+    return wait && this.now < wait.until ? wait : undefined
   }
 
   /** Ends what carries one of these tags, its stale value too. */
