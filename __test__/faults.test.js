@@ -1,6 +1,6 @@
 'use strict'
 
-// Rows of docs/failure-modes.md that outage, recovery, degradation and link tests do not hold: what a network and a
+// Rows of docs/failure-modes.md that outage, recovery, degradation, link and sockets tests do not hold: what a network and a
 // server do when they are half well.
 
 const assert = require('node:assert/strict')

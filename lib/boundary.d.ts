@@ -45,8 +45,8 @@ export interface NativeLoadOptions {
 /** The completion queue of one environment. */
 export interface Completions {
   /**
-   * The values of what has ended, of `most` at most. `words` says whether there is more (1) and then the ticket and the kind of each; ticket 0 is a
-   * notice (kind 0 event, 1 log, 2 ask; value JSON).
+   * The values of what has ended, `most` at most. `words` says whether there is more (1) and then the ticket and the kind of
+   * each; ticket 0 is a notice (kind 0 event, 1 log, 2 ask; value JSON).
    */
   take(most: number): unknown[]
 }

@@ -131,13 +131,17 @@ impl Serving<'_> {
     /// Keeps what submitters sent by themselves.
     pub(super) fn adopt(&mut self) {
         let news = self.lane.lock().news();
-        for (id, sent) in news {
+        self.keep_all(news);
+    }
+
+    pub(super) fn keep_all(&mut self, list: Vec<(u64, Sent)>) {
+        for (id, sent) in list {
             self.keep(id, sent);
         }
     }
 
     /// Keeps what was sent until it is answered.
-    pub(super) fn keep(&mut self, id: u64, mut sent: Sent) {
+    fn keep(&mut self, id: u64, mut sent: Sent) {
         if sent.given_up == clock::NEVER {
             // Our own pings have no deadline here: the watch has it.
             let config = &self.setting.config;

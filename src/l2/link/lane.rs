@@ -28,15 +28,22 @@ const KEPT: usize = 4_096;
 /// The replies to a pipeline, by its number.
 pub(super) type Answer = (u64, RedisResult<Vec<Value>>);
 
+/// What submitters may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Submitters {
+    /// Nothing as long as the link's task does not look.
+    Wait,
+    Send,
+    /// Nothing any more, or nothing ever: the socket is one that not anybody may write to.
+    Never,
+}
+
 /// See the module.
 pub struct Lane {
     client: Client,
-    /// Whether anybody may write to the socket.
-    is_plain: bool,
     answers: mpsc::UnboundedSender<Answer>,
     last: u64,
-    is_open: bool,
-    is_over: bool,
+    submitters: Submitters,
     /// What submitters sent and the link's task does not know of.
     news: Vec<(u64, Sent)>,
     /// Room for what is queued.
@@ -47,27 +54,33 @@ impl Lane {
     pub(super) fn new(client: Client) -> (Self, mpsc::UnboundedReceiver<Answer>) {
         let (answers, answered) = mpsc::unbounded_channel();
         let lane = Self {
-            is_plain: client.writes_anywhere(),
+            submitters: if client.writes_anywhere() {
+                Submitters::Wait
+            } else {
+                Submitters::Never
+            },
             client,
             answers,
             last: 0,
-            is_open: false,
-            is_over: false,
             news: Vec::new(),
             room: VecDeque::new(),
         };
         (lane, answered)
     }
 
-    /// Opens the lane to submitters, or closes it.
+    /// Opens the lane to submitters, or shuts it; one that was closed stays so.
     pub(super) fn open(&mut self, is_open: bool) {
-        self.is_open = is_open && !self.is_over;
+        self.submitters = match self.submitters {
+            Submitters::Never => Submitters::Never,
+            Submitters::Wait | Submitters::Send if is_open => Submitters::Send,
+            Submitters::Wait | Submitters::Send => Submitters::Wait,
+        };
     }
 
-    /// Closes the lane to submitters for good.
-    pub(super) fn close(&mut self) {
-        self.is_open = false;
-        self.is_over = true;
+    /// Closes the lane to submitters for good; what they sent that nobody knows of.
+    pub(super) fn close(&mut self) -> Vec<(u64, Sent)> {
+        self.submitters = Submitters::Never;
+        self.news()
     }
 
     /// What submitters sent since this was asked.
@@ -131,11 +144,8 @@ impl Link {
     pub(in crate::l2) fn close_lane(&self) {
         if let Some(lane) = self.port.lane() {
             self.port.set_lane(None);
-            let news = {
-                let mut lane = lane.lock();
-                lane.close();
-                lane.news()
-            };
+            let news = lane.lock().close();
+            // Not under the lock: who waits is told.
             drop(news);
         }
     }
@@ -148,7 +158,7 @@ impl Link {
         let Some(mut lane) = lane.as_ref().and_then(|lane| lane.try_lock()) else {
             return false;
         };
-        if !lane.is_open || !lane.is_plain {
+        if lane.submitters != Submitters::Send {
             return false;
         }
         let (sent, expired) = lane.put_queued(self);
@@ -177,7 +187,7 @@ mod tests {
         l2::{
             Shared,
             dialer::socket::{Socket, Tcp},
-            port::Request,
+            port::{Request, Settle},
             resp,
         },
         telemetry::counters::Counters,
@@ -215,14 +225,19 @@ mod tests {
         Ends { link, lane, server }
     }
 
-    fn queue(link: &Link, key: &str, deadline: u64) {
+    fn queue(link: &Link, key: &str, deadline: u64, settle: Settle) {
         let operation = Operation {
             request: Request::Get(key.as_bytes().into()),
             deadline,
-            settle: once(|_| ()),
+            settle,
             tries: 0,
         };
         assert!(link.port.submit(operation).is_none());
+    }
+
+    /// Queues a read that nobody waits for.
+    fn queue_read(link: &Link, key: &str) {
+        queue(link, key, clock::NEVER, once(|_| ()));
     }
 
     fn task_is_woken(link: &Link) -> bool {
@@ -237,8 +252,8 @@ mod tests {
             mut server,
         } = ends().await;
         lane.lock().open(true);
-        queue(&link, "a", clock::NEVER);
-        queue(&link, "b", clock::NEVER);
+        queue_read(&link, "a");
+        queue_read(&link, "b");
         link.flush();
         let expected = b"*3\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n";
         let mut bytes = vec![0; expected.len()];
@@ -248,7 +263,7 @@ mod tests {
         let news = lane.lock().news();
         assert_eq!(news.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1]);
         // That is under way now.
-        queue(&link, "c", clock::NEVER);
+        queue_read(&link, "c");
         link.flush();
         assert!(task_is_woken(&link) && link.port.is_queued());
     }
@@ -258,7 +273,7 @@ mod tests {
         let Ends { link, lane, .. } = ends().await;
         lane.lock().open(true);
         for number in 0..100 {
-            queue(&link, &number.to_string(), clock::NEVER);
+            queue_read(&link, &number.to_string());
         }
         link.flush();
         assert!(task_is_woken(&link) && lane.lock().news().is_empty());
@@ -267,7 +282,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_writes_while_the_task_does_not_look_or_has_the_lane() {
         let Ends { link, lane, .. } = ends().await;
-        queue(&link, "a", clock::NEVER);
+        queue_read(&link, "a");
         link.flush();
         assert!(task_is_woken(&link), "the task does not look");
         {
@@ -288,13 +303,7 @@ mod tests {
         let Ends { link, lane, .. } = ends().await;
         lane.lock().open(true);
         let (sender, ended) = tokio::sync::oneshot::channel();
-        let operation = Operation {
-            request: Request::Get(b"a".as_slice().into()),
-            deadline: 0,
-            settle: once(|reply| drop(sender.send(reply))),
-            tries: 0,
-        };
-        assert!(link.port.submit(operation).is_none());
+        queue(&link, "a", 0, once(|reply| drop(sender.send(reply))));
         link.flush();
         assert_eq!(ended.await, Ok(Err(Failure::Timeout)));
         assert!(lane.lock().news().is_empty());
@@ -305,13 +314,7 @@ mod tests {
         let Ends { link, lane, .. } = ends().await;
         lane.lock().open(true);
         let (sender, ended) = tokio::sync::oneshot::channel::<()>();
-        let operation = Operation {
-            request: Request::Get(b"a".as_slice().into()),
-            deadline: clock::NEVER,
-            settle: once(|_| drop(sender)),
-            tries: 0,
-        };
-        assert!(link.port.submit(operation).is_none());
+        queue(&link, "a", clock::NEVER, once(|_| drop(sender)));
         link.flush();
         drop(lane);
         link.close_lane();

@@ -305,9 +305,7 @@ impl<'a> Serving<'a> {
             }
             (sent, expired)
         };
-        for (id, sent) in sent {
-            self.keep(id, sent);
-        }
+        self.keep_all(sent);
         for operation in expired {
             operation.refuse(Failure::Timeout);
         }
@@ -351,8 +349,8 @@ impl<'a> Serving<'a> {
     async fn finish(mut self, end: End) -> End {
         self.link.port.shut();
         self.link.port.set_lane(None);
-        self.lane.lock().close();
-        self.adopt();
+        let news = self.lane.lock().close();
+        self.keep_all(news);
         if matches!(end, End::Closed(_) | End::Memory) {
             self.wait_for_replies().await;
         }
